@@ -1,0 +1,398 @@
+//! Steps: `tools/zig build STEP`, options before the step, `-- ARGS` after it
+//!
+//! | step          | does                                                                                    |
+//! |---------------|-----------------------------------------------------------------------------------------|
+//! | install       | (default) libleat.so, libleat.a, leat.h, leat.pc, leatd, leat, man pages into --prefix   |
+//! | run           | runs the leat command line tool with ARGS                                               |
+//! | demo          | runs the demo with ARGS                                                                 |
+//! | test          | every test: unit, proc, fault and install; ARGS: [FILTER]... [--seed N]                 |
+//! | test:unit     | one module at a time, states placed by hand                                             |
+//! | test:proc     | real processes on a real bus                                                            |
+//! | test:fault    | kills and stops at named points, in a build that has the kill points                    |
+//! | test:install  | programs compiled against what `install` lays down                                      |
+//! | test:long     | `test` with the long tests, and the others' loops worth more time                       |
+//! | test:ubsan    | test:unit under UndefinedBehaviorSanitizer                                              |
+//! | test:tsan     | test:unit under ThreadSanitizer                                                         |
+//! | test:asan     | test:unit under AddressSanitizer and LeakSanitizer; wants gcc, Zig ships no ASan runtime |
+//! | bench         | runs the benches with ARGS, for example `-- latency --json`                             |
+//! | check         | format, floors, static checks, gcc as second compiler: .ci/check                        |
+//! | fmt           | formats all C and Zig                                                                   |
+//! | ci            | all that must pass before a change lands: .ci/run                                       |
+//!
+//! Options
+//!
+//! | option            | default       | means                                                               |
+//! |-------------------|---------------|---------------------------------------------------------------------|
+//! | --prefix DIR      | zig-out       | where `install` goes; leat.pc names it                              |
+//! | -Doptimize=MODE   | see right     | ReleaseFast for install and run, Debug for tests, unless given;     |
+//! |                   |               | demo and bench are ReleaseFast whatever is given                    |
+//! | -Dtarget=TRIPLE   | this machine  | with the baseline CPU of its kind (and cmpxchg16b), so that what is |
+//! | -Dcpu=CPU         | baseline      | built here runs elsewhere                                           |
+//!
+//! A source is any .c file in its directory, in sorted order: adding a file is adding it, and no list here can
+//! go stale. What is in the directories' place in the build is said once, in `core`, `tool` and `tests`.
+
+const std = @import("std");
+const builtin = @import("builtin");
+const Compile = std.Build.Step.Compile;
+const LazyPath = std.Build.LazyPath;
+const Run = std.Build.Step.Run;
+
+const zig_version = "0.15.2"; // tools/zig and build.zig.zon say the same
+const version: std.SemanticVersion = .{ .major = 0, .minor = 1, .patch = 0 }; // the soname is libleat.so.0
+
+comptime {
+    if (!std.mem.eql(u8, builtin.zig_version_string, zig_version))
+        @compileError("leat is built with Zig " ++ zig_version ++ ", and this is Zig " ++
+            builtin.zig_version_string ++ ". `tools/zig build` fetches and runs the right one.");
+}
+
+/// The one place for C flags. gcc gets the same, see .ci/check and .ci/gcc.
+const c_flags = [_][]const u8{
+    "-std=gnu11",
+    "-D_GNU_SOURCE",
+    "-fvisibility=hidden", // leat.h makes its own functions visible
+    "-fno-strict-aliasing", // regions are bytes that several struct types look at
+    "-fno-omit-frame-pointer", // perf sees whole stacks, for one register
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wshadow",
+    "-Wundef",
+    "-Wvla",
+    "-Wformat=2",
+    "-Wpointer-arith",
+    "-Wwrite-strings",
+    "-Wstrict-prototypes",
+    "-Wmissing-prototypes",
+    "-Wold-style-definition",
+};
+
+/// The floors, bottom up; leatd without its main, so that a library can host a bus and tests can call it.
+const core_dirs = [_][]const u8{ "src/base", "src/shm", "src/group", "src/client", "src/leatd" };
+
+/// How one build of the core and all that is linked with it differs from another.
+const Variant = struct {
+    optimize: std.builtin.OptimizeMode,
+    kill_points: bool = false, // LT_KILL_POINTS: a process can be told to die at a named atomic edge
+    ubsan: bool = false,
+    tsan: bool = false,
+};
+
+/// What is built once for each variant, and linked into all that follows.
+const Kit = struct {
+    b: *std.Build,
+    target: std.Build.ResolvedTarget,
+    variant: Variant,
+    core: *Compile = undefined,
+    leatd: *Compile = undefined,
+    leat: *Compile = undefined,
+
+    fn of(b: *std.Build, target: std.Build.ResolvedTarget, variant: Variant) Kit {
+        var kit: Kit = .{ .b = b, .target = target, .variant = variant };
+        kit.core = core(kit, .static);
+        kit.leatd = program(kit, "leatd", &.{"src/leatd/main.c"});
+        kit.leat = program(kit, "leat", sources(b, "tools/leat", .all));
+        return kit;
+    }
+};
+
+pub fn build(b: *std.Build) void {
+    const target = chooseTarget(b);
+    const optimize = b.option(std.builtin.OptimizeMode, "optimize", "ReleaseFast for install, Debug for tests, unless given");
+    const release: Kit = .of(b, target, .{ .optimize = optimize orelse .ReleaseFast });
+    const fast: Kit = .of(b, target, .{ .optimize = .ReleaseFast });
+    const debug: Kit = .of(b, target, .{ .optimize = optimize orelse .Debug });
+    const fault: Kit = .of(b, target, .{ .optimize = optimize orelse .Debug, .kill_points = true });
+    const ubsan: Kit = .of(b, target, .{ .optimize = optimize orelse .Debug, .ubsan = true });
+    const tsan: Kit = .of(b, target, .{ .optimize = optimize orelse .ReleaseSafe, .tsan = true });
+
+    installAll(release);
+    step(b, "run", "Run leat -- ARGS", runBeside(release, release.leat));
+    step(b, "demo", "Run the demo -- ARGS", tool(fast, "leat-demo", "tools/demo"));
+    step(b, "bench", "Run the benches -- ARGS", tool(fast, "leat-bench", "bench"));
+
+    const all = [_]Kind{ .unit, .proc, .fault, .install };
+    const unit = [_]Kind{.unit};
+    testStep("test", "Run every test -- [FILTER]... [--seed N]", debug, fault, &all);
+    testStep("test:unit", "Run tests/unit", debug, fault, &unit);
+    testStep("test:proc", "Run tests/proc", debug, fault, &.{.proc});
+    testStep("test:fault", "Run tests/fault", debug, fault, &.{.fault});
+    testStep("test:install", "Run tests/install", debug, fault, &.{.install});
+    testStep("test:long", "Run every test, the long ones too", debug, fault, &all);
+    testStep("test:ubsan", "Run tests/unit under UBSan", ubsan, fault, &unit);
+    testStep("test:tsan", "Run tests/unit under TSan", tsan, fault, &unit);
+    step(b, "test:asan", "Run tests/unit under ASan (with gcc)", asan(debug));
+
+    step(b, "check", "Format, floors, static checks, gcc", script(b, ".ci/check"));
+    step(b, "fmt", "Format all C and Zig", script(b, ".ci/fmt"));
+    step(b, "ci", "All that must pass before a change lands", script(b, ".ci/run"));
+}
+
+fn chooseTarget(b: *std.Build) std.Build.ResolvedTarget {
+    var query = b.standardTargetOptionsQueryOnly(.{ .default_target = .{ .cpu_model = .baseline } });
+    // The claim's 16-byte CAS, inline. Every x86-64 of the last fifteen years has it, "baseline" does not.
+    if ((query.cpu_arch orelse builtin.cpu.arch) == .x86_64)
+        query.cpu_features_add.addFeature(@intFromEnum(std.Target.x86.Feature.cx16));
+    return b.resolveTargetQuery(query);
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// Artefacts.
+
+/// A module of C files with all that they have in common. Files are added by `addC`.
+fn cModule(kit: Kit) *std.Build.Module {
+    const module = kit.b.createModule(.{
+        .target = kit.target,
+        .optimize = kit.variant.optimize,
+        .link_libc = true,
+        .pic = true, // libleat.a may end in somebody's shared library
+        .omit_frame_pointer = false,
+        .sanitize_thread = kit.variant.tsan,
+        // Said aloud because Zig's own default puts UBSan into every Debug build, and traps into ReleaseSafe.
+        .sanitize_c = if (kit.variant.ubsan) .full else .off,
+    });
+    module.addIncludePath(kit.b.path("src"));
+    module.addIncludePath(kit.b.path("include"));
+    if (kit.variant.kill_points) module.addCMacro("LT_KILL_POINTS", "1");
+    return module;
+}
+
+fn addC(module: *std.Build.Module, files: []const []const u8) void {
+    module.addCSourceFiles(.{ .files = files, .flags = &c_flags });
+}
+
+/// Every floor below the programs, as one library: it is libleat, and what leatd and the tests are linked with.
+fn core(kit: Kit, linkage: std.builtin.LinkMode) *Compile {
+    const module = cModule(kit);
+    for (core_dirs) |dir| addC(module, sources(kit.b, dir, .all_but_main));
+    const library = kit.b.addLibrary(.{
+        .name = "leat",
+        .root_module = module,
+        .linkage = linkage,
+        .version = if (linkage == .dynamic) version else null,
+        .use_llvm = true,
+        .use_lld = true,
+    });
+    if (linkage == .dynamic) library.setVersionScript(kit.b.path("src/leat.map"));
+    return library;
+}
+
+/// A program of the given files and the core.
+fn program(kit: Kit, name: []const u8, files: []const []const u8) *Compile {
+    const module = cModule(kit);
+    addC(module, files);
+    module.linkLibrary(kit.core);
+    return kit.b.addExecutable(.{ .name = name, .root_module = module, .use_llvm = true, .use_lld = true });
+}
+
+/// Runs the program of one directory.
+fn tool(kit: Kit, name: []const u8, dir: []const u8) *Run {
+    return runBeside(kit, program(kit, name, sources(kit.b, dir, .all)));
+}
+
+/// Runs a program that has leatd and leat beside it: programs find one another that way, as they do where they
+/// are installed.
+fn runBeside(kit: Kit, exe: *Compile) *Run {
+    const b = kit.b;
+    const run = Run.create(b, b.fmt("run {s}", .{exe.name}));
+    run.addFileArg(together(b, &.{ kit.leatd, kit.leat, exe }).path(b, exe.name));
+    run.setEnvironmentVariable("LEAT_BUILD_ZIG", b.graph.zig_exe); // `bench regress` builds another revision
+    if (b.args) |args| run.addArgs(args);
+    return run;
+}
+
+/// A directory with these programs in it.
+fn together(b: *std.Build, programs: []const *Compile) LazyPath {
+    const files = b.addWriteFiles();
+    for (programs) |exe| _ = files.addCopyFile(exe.getEmittedBin(), exe.name);
+    return files.getDirectory();
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// install
+
+fn installAll(kit: Kit) void {
+    const b = kit.b;
+    for ([_]*Compile{ core(kit, .dynamic), kit.core, kit.leatd, kit.leat }) |artefact| b.installArtifact(artefact);
+    b.getInstallStep().dependOn(&b.addInstallHeaderFile(b.path("include/leat.h"), "leat.h").step);
+    const pc = b.addWriteFiles().add("leat.pc", pkgConfig(b));
+    b.getInstallStep().dependOn(&b.addInstallLibFile(pc, "pkgconfig/leat.pc").step);
+    for ([_][]const u8{ "include", "src/client", "src/leatd", "tools/leat", "bench" }) |dir|
+        installManPages(b, dir);
+}
+
+fn installManPages(b: *std.Build, dir: []const u8) void {
+    for (list(b, dir, isManPage)) |path| {
+        const section = path[path.len - 1 ..];
+        const place = b.fmt("share/man/man{s}/{s}", .{ section, std.fs.path.basename(path) });
+        b.getInstallStep().dependOn(&b.addInstallFile(b.path(path), place).step);
+    }
+}
+
+fn pkgConfig(b: *std.Build) []const u8 {
+    const prefix = std.fs.path.resolve(b.allocator, &.{ b.build_root.path orelse ".", b.install_prefix }) catch @panic("OOM");
+    return b.fmt(
+        \\prefix={s}
+        \\includedir=${{prefix}}/include
+        \\libdir=${{prefix}}/lib
+        \\
+        \\Name: leat
+        \\Description: shared-memory message bus for one machine
+        \\Version: {f}
+        \\Cflags: -I${{includedir}}
+        \\Libs: -L${{libdir}} -lleat
+        \\Libs.private: -lpthread
+        \\
+    , .{ prefix, version });
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// Tests.
+
+const Kind = enum { unit, proc, fault, install };
+
+/// One run of tests/lib/runner.c over all programs of these kinds. It inherits our terminal, so its last line
+/// is the last line of a build that ends well.
+fn testStep(name: []const u8, description: []const u8, plain: Kit, fault: Kit, kinds: []const Kind) void {
+    const b = plain.b;
+    const run = b.addRunArtifact(runner(plain));
+    run.addArg(b.fmt("--env=LEAT_TEST_AGAIN=tools/zig build {s} --", .{name}));
+    if (std.mem.eql(u8, name, "test:long")) run.addArg("--env=LEAT_TEST_LONG=1");
+    // What a sanitizer costs, in time limits.
+    if (plain.variant.ubsan) run.addArg("--env=LEAT_TEST_SLOWDOWN=2");
+    if (plain.variant.tsan) run.addArg("--env=LEAT_TEST_SLOWDOWN=10");
+    if (plain.variant.tsan) run.addArg("--env=TSAN_OPTIONS=halt_on_error=1 second_deadlock_stack=1");
+    if (!std.mem.eql(Kind, kinds, &.{.unit})) addSurroundings(run, plain, fault);
+    for (kinds) |kind| {
+        // Processes of a bus want both cores for themselves; states placed by hand do not care.
+        run.addArg(if (kind == .unit) "--jobs=2" else "--jobs=1");
+        for (testPrograms(if (kind == .fault) fault else plain, kind)) |exe| run.addFileArg(exe.getEmittedBin());
+    }
+    addTyped(run);
+    step(b, name, description, run);
+}
+
+/// The runner takes what was typed after `--` behind a `--` of its own.
+fn addTyped(run: *Run) void {
+    run.addArg("--");
+    if (run.step.owner.args) |args| run.addArgs(args);
+}
+
+/// What tests other than unit tests find in their environment.
+fn addSurroundings(run: *Run, plain: Kit, fault: Kit) void {
+    const b = plain.b;
+    for ([_]Kit{ plain, fault }, [_][]const u8{ "", "_FAULT" }) |kit, suffix| {
+        const bin = together(b, &.{ kit.leatd, kit.leat });
+        run.addPrefixedFileArg(b.fmt("--env=LEAT_TEST_LEATD{s}=", .{suffix}), bin.path(b, "leatd"));
+        run.addPrefixedFileArg(b.fmt("--env=LEAT_TEST_LEAT{s}=", .{suffix}), bin.path(b, "leat"));
+        const files = sources(b, "tests/programs", .all);
+        if (files.len == 0) continue;
+        const programs = b.allocator.alloc(*Compile, files.len) catch @panic("OOM");
+        for (files, programs) |file, *exe| exe.* = program(kit, std.fs.path.stem(file), &.{file});
+        run.addPrefixedDirectoryArg(b.fmt("--env=LEAT_TEST_PROGRAMS{s}=", .{suffix}), together(b, programs));
+    }
+    // The runner installs into a directory of its own, with the command that a user would give.
+    run.addArg(b.fmt("--zig={s}", .{b.graph.zig_exe}));
+    run.addArg(b.fmt("--env=LEAT_TEST_ROOT={s}", .{b.build_root.path orelse "."}));
+    run.setEnvironmentVariable("ZIG_LOCAL_CACHE_DIR", b.pathFromRoot(b.cache_root.path orelse ".zig-cache"));
+}
+
+/// One program a file of tests/KIND, named after it, linked with tests/lib.
+fn testPrograms(kit: Kit, kind: Kind) []const *Compile {
+    const b = kit.b;
+    const files = list(b, b.fmt("tests/{s}", .{@tagName(kind)}), isTest);
+    const programs = b.allocator.alloc(*Compile, files.len) catch @panic("OOM");
+    if (files.len == 0) return programs;
+    const module = cModule(kit);
+    addC(module, sources(b, "tests/lib", .all_but_main));
+    const lib = b.addLibrary(.{ .name = "test", .root_module = module, .use_llvm = true, .use_lld = true });
+    for (files, programs) |file, *exe| {
+        exe.* = program(kit, b.fmt("{s}_{s}", .{ @tagName(kind), std.fs.path.stem(file) }), &.{file});
+        exe.*.root_module.addIncludePath(b.path("tests/lib"));
+        exe.*.root_module.linkLibrary(lib);
+    }
+    return programs;
+}
+
+/// Unsanitized, whatever it runs, and the same one for every kind of run.
+fn runner(kit: Kit) *Compile {
+    const module = kit.b.createModule(.{
+        .target = kit.target,
+        .optimize = .Debug,
+        .link_libc = true,
+        .sanitize_c = .off,
+    });
+    addC(module, &.{"tests/lib/runner.c"});
+    return kit.b.addExecutable(.{ .name = "runner", .root_module = module, .use_llvm = true, .use_lld = true });
+}
+
+fn asan(kit: Kit) *Run {
+    const run = script(kit.b, ".ci/asan");
+    run.addArtifactArg(runner(kit));
+    run.addArg("--env=LEAT_TEST_AGAIN=tools/zig build test:asan --");
+    addTyped(run);
+    return run;
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// Small helpers.
+
+/// A named step that runs one thing, at every call, on our own terminal.
+fn step(b: *std.Build, name: []const u8, description: []const u8, run: *Run) void {
+    run.stdio = .inherit;
+    run.has_side_effects = true;
+    b.step(name, description).dependOn(&run.step);
+}
+
+/// A bash script of this repository; it finds our Zig first on PATH.
+fn script(b: *std.Build, path: []const u8) *Run {
+    const run = b.addSystemCommand(&.{ "bash", path });
+    run.setCwd(b.path("."));
+    run.addPathDir(std.fs.path.dirname(b.graph.zig_exe) orelse ".");
+    return run;
+}
+
+fn sources(b: *std.Build, dir: []const u8, comptime which: enum { all, all_but_main }) []const []const u8 {
+    return list(b, dir, switch (which) {
+        .all => isC,
+        .all_but_main => isLibraryC,
+    });
+}
+
+fn isC(name: []const u8) bool {
+    return std.mem.endsWith(u8, name, ".c");
+}
+
+fn isLibraryC(name: []const u8) bool {
+    return isC(name) and !std.mem.eql(u8, name, "main.c") and !std.mem.eql(u8, name, "runner.c");
+}
+
+fn isTest(name: []const u8) bool {
+    return std.mem.endsWith(u8, name, "_test.c");
+}
+
+fn isManPage(name: []const u8) bool {
+    return name.len > 2 and name[name.len - 2] == '.' and std.mem.indexOfScalar(u8, "13578", name[name.len - 1]) != null;
+}
+
+/// The files of one directory that `wanted` wants, sorted, from the root of the tree. No directory, no files.
+fn list(b: *std.Build, dir: []const u8, wanted: *const fn ([]const u8) bool) []const []const u8 {
+    var found: std.ArrayList([]const u8) = .empty;
+    var handle = b.build_root.handle.openDir(dir, .{ .iterate = true }) catch |err| switch (err) {
+        error.FileNotFound => return &.{},
+        else => std.debug.panic("cannot read {s}: {t}", .{ dir, err }),
+    };
+    defer handle.close();
+    var entries = handle.iterate();
+    while (entries.next() catch |err| std.debug.panic("cannot read {s}: {t}", .{ dir, err })) |entry| {
+        if (entry.kind == .file and entry.name[0] != '.' and wanted(entry.name))
+            found.append(b.allocator, b.fmt("{s}/{s}", .{ dir, entry.name })) catch @panic("OOM");
+    }
+    std.mem.sort([]const u8, found.items, {}, struct {
+        fn before(_: void, a: []const u8, c: []const u8) bool {
+            return std.mem.lessThan(u8, a, c);
+        }
+    }.before);
+    return found.items;
+}
