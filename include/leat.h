@@ -1,0 +1,421 @@
+/* leat: records from process to process through shared memory, with keys, partitions and offsets.
+ *
+ * The one header a user reads. Link with `pkg-config --cflags --libs leat`.
+ *
+ * Caveats, read first
+ *  - One machine. A bus is one `leatd` (or one `leat_host`) and its clients; nothing crosses a network.
+ *  - Memory only, so far: a record lives as long as its topic's ring keeps it. When both processes of leatd
+ *    are gone, so is the bus.
+ *  - The views that leat_consumer_poll() returns point into shared memory. They hold until the next poll,
+ *    seek, assign, subscribe or close of that consumer, and are read-only: writing to one is a SIGSEGV.
+ *  - After fork() a child owns none of its parent's handles: every call on them returns LEAT_EFORKED. The
+ *    child opens its own. exec() is fine: descriptors are close-on-exec.
+ *  - Each leat_open() starts one library thread. It sleeps; it holds the process's lease, by which leatd
+ *    learns of a death in microseconds, and reconnects when leatd's worker was restarted.
+ *
+ * Threads
+ *  - leat_bus: any thread, any time, but leat_close() must be the last call on it.
+ *  - leat_producer and leat_consumer: one call at a time, from any thread; open one for each thread
+ *    that sends or polls. A second thread that enters meanwhile gets LEAT_EBUSY_HANDLE where this is noticed,
+ *    and it is not always noticed. leat_consumer_wakeup() is the exception: any thread, any
+ *    signal handler, any time before close.
+ *  - leat_host: any thread; leat_host_stop() last.
+ *
+ * Returns: >= 0 is done (a count where one makes sense), negative is a LEAT_E... below. Nothing prints, exits
+ * or raises a signal. leat_last_error() has the values that belong to the last failure in this thread.
+ */
+#ifndef LEAT_H
+#define LEAT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LEAT_VERSION "0.1.0"
+#define LEAT_API __attribute__((visibility("default")))
+
+/* --- errors ---------------------------------------------------------------------------------------- */
+
+enum leat_error {
+    LEAT_EINVAL = -1,        /* an argument makes no sense; the caller's mistake */
+    LEAT_ENOMEM = -2,        /* memory cannot be had */
+    LEAT_EGONE = -3,         /* no leatd answers on this bus, or the bus has ended */
+    LEAT_EVERSION = -4,      /* library and leatd are of builds that do not fit together */
+    LEAT_ENOTOPIC = -5,      /* no such topic */
+    LEAT_EEXIST = -6,        /* a topic of that name exists */
+    LEAT_ENOPART = -7,       /* no such partition */
+    LEAT_EPERM = -8,         /* the topic's owner and mode do not allow it, or the bus belongs to another user */
+    LEAT_ELIMIT = -9,        /* a limit of the bus is reached (clients, topics, memory ...): leat_last_error() names it */
+    LEAT_ETOOBIG = -10,      /* a record above a quarter of the ring; the message names the limit */
+    LEAT_EFULL = -11,        /* the ring is full: at once with on_full error, after full_timeout_ms otherwise */
+    LEAT_ETIMEOUT = -12,     /* not done in the time given */
+    LEAT_EABORTED = -13,     /* this claim was taken back while its owner stood still; claim again */
+    LEAT_EWAKEUP = -14,      /* leat_consumer_wakeup() was called */
+    LEAT_EFORKED = -15,      /* the handle belongs to the parent of this process */
+    LEAT_EEXCLUSIVE = -16,   /* another producer holds the topic exclusively, or others are in the way of holding it */
+    LEAT_EBUSY_HANDLE = -17, /* another thread is inside a call on this handle, or a callback called back in */
+    LEAT_EUNSUPPORTED = -18, /* this build or this kernel cannot do that; the message says what is missing */
+    LEAT_EFENCED = -19,      /* another member took over */
+    LEAT_EIO = -20,          /* an operating system call failed; the message has its name and errno */
+    LEAT_EDELETED = -21,     /* the topic was deleted while this handle used it */
+    LEAT_EINUSE = -22,       /* something still uses what is to be removed */
+    LEAT_EPROTO = -23,       /* the other side answered nonsense */
+    LEAT_EOFFSET = -24,      /* the offset is not (or no longer) in the partition and the reset policy is LEAT_RESET_ERROR */
+    LEAT_ENOSPC = -25,       /* the disk is full */
+    LEAT_EFAILED = -26,      /* the partition has failed and waits for an operator */
+};
+
+/* What a code means, for people. Never NULL, whatever the code. */
+LEAT_API const char *leat_strerror(int error);
+
+/* --- the bus --------------------------------------------------------------------------------------- */
+
+typedef struct leat_bus leat_bus;
+typedef struct leat_producer leat_producer;
+typedef struct leat_consumer leat_consumer;
+typedef struct leat_host leat_host;
+
+/* Opens the bus `where`: a name, or an absolute path to its runtime directory; NULL means $LEAT_BUS, else
+ * "default". A name lives in $XDG_RUNTIME_DIR/leat/NAME (root: /run/leat/NAME).
+ * Errors: LEAT_EGONE (nobody answers there), LEAT_EVERSION, LEAT_EPERM, LEAT_ELIMIT (client table full),
+ * LEAT_EINVAL (a name with '/' that is no absolute path, or longer than 100 bytes), LEAT_EUNSUPPORTED. On
+ * failure *bus is NULL; leat_last_error(NULL) has the details. */
+LEAT_API int leat_open(leat_bus **bus, const char *where);
+
+/* Closes the bus; producers and consumers opened from it are closed first. NULL is fine. */
+LEAT_API void leat_close(leat_bus *bus);
+
+/* One line with the values that belong to the last failed call of this thread; "" when there was none. The bus
+ * may be NULL. The text holds until the thread's next failing call. */
+LEAT_API const char *leat_last_error(leat_bus *bus);
+
+/* Where the bus lives: the absolute path of its runtime directory. */
+LEAT_API const char *leat_bus_path(leat_bus *bus);
+
+/* The directory that `where` (as in leat_open) names, into out. Returns its length or LEAT_EINVAL. */
+LEAT_API int leat_bus_locate(const char *where, char *out, size_t out_size);
+
+/* --- records --------------------------------------------------------------------------------------- */
+
+typedef struct leat_header {
+    const void *name; /* not 0-terminated */
+    size_t name_size;
+    const void *value; /* NULL: a null value */
+    size_t value_size;
+} leat_header;
+
+/* A NULL key or value pointer is a null; size 0 with a pointer is empty. Zero-initialise for sending. */
+typedef struct leat_record {
+    const void *key;
+    size_t key_size;
+    const void *value;
+    size_t value_size;
+    const leat_header *headers;
+    size_t header_count;
+    int64_t timestamp_ms; /* since 1970; 0 when sending: now */
+    /* set on received records, ignored when sending: */
+    const char *topic;
+    uint32_t partition;
+    uint64_t offset;
+} leat_record;
+
+typedef struct leat_receipt {
+    uint32_t partition;
+    uint64_t offset;
+} leat_receipt;
+
+typedef struct leat_partition {
+    const char *topic;
+    uint32_t partition;
+} leat_partition;
+
+/* --- topics ---------------------------------------------------------------------------------------- */
+
+enum leat_level { LEAT_RING = 0, LEAT_WRITTEN = 1, LEAT_DURABLE = 2 };
+enum leat_on_full { LEAT_BLOCK = 0, LEAT_OVERWRITE = 1, LEAT_ERROR = 2 };
+enum leat_partitioner {
+    LEAT_PARTITIONER_TOPIC = 0, /* producer option: as the topic says */
+    LEAT_XXH3 = 1,              /* xxh3_64(key) mod 4096 -> the topic's map */
+    LEAT_MURMUR2 = 2,           /* murmur2 mod N: where Kafka's Java client puts the key */
+    LEAT_ROUND_ROBIN = 3,       /* keys do not matter */
+    LEAT_CALLBACK = 4,          /* options.partition_of decides */
+};
+
+typedef struct leat_topic_options {
+    size_t size; /* of this struct, set by the macro: later versions add fields */
+    uint32_t partitions;
+    uint64_t ring_size;      /* payload bytes of one partition, rounded up to a power of two; 64 KiB to 1 GiB */
+    enum leat_level level;   /* LEAT_RING until the log exists; others: LEAT_EUNSUPPORTED */
+    enum leat_on_full on_full;
+    enum leat_partitioner partitioner; /* LEAT_XXH3 or LEAT_MURMUR2 */
+    uint32_t mode;                     /* like a file's: r consume, w produce */
+    const char *owner;                 /* NULL: the caller; "USER" or "USER:GROUP", names or numbers; only root gives away */
+    int no_log;                        /* memory only even once there is a log */
+    int if_not_exists;                 /* an existing topic of that name is no error */
+} leat_topic_options;
+
+#define LEAT_TOPIC_OPTIONS                                                                                    \
+    {                                                                                                         \
+        sizeof(leat_topic_options), 1, 4u << 20, LEAT_RING, LEAT_BLOCK, LEAT_XXH3, 0660, NULL, 0, 0           \
+    }
+
+typedef struct leat_partition_info {
+    uint32_t partition;
+    const char *state;         /* "open"; "sealed", "drained", "full", "failed" come with later versions */
+    uint64_t log_start_offset; /* the first record that can still be read */
+    uint64_t log_end_offset;   /* the offset that the next record gets */
+    uint64_t acked_offset;     /* everything below is acknowledged at the topic's level */
+    uint64_t bytes_on_disk;
+    uint64_t segments;
+    uint32_t rings;   /* 1, and one more for each retired ring that something still holds */
+    uint32_t readers; /* consumers attached */
+} leat_partition_info;
+
+typedef struct leat_topic_info {
+    char *topic;
+    uint32_t partition_count;
+    enum leat_level level;
+    int log;
+    enum leat_on_full on_full;
+    enum leat_partitioner partitioner;
+    uint64_t ring_bytes; /* payload bytes of one partition */
+    uint64_t ring_slots; /* records of one partition */
+    uint64_t record_max; /* bytes of the largest record: key, value and headers together */
+    uint32_t map_epoch;
+    char *owner; /* "USER:GROUP" */
+    uint32_t uid, gid;
+    uint32_t mode;
+    uint64_t memory_bytes; /* shared memory that the topic takes now */
+    uint32_t descriptors;  /* descriptors that leatd's two processes hold for it, each */
+    uint32_t producers;    /* clients attached to produce */
+    leat_partition_info *partitions;
+} leat_topic_info;
+
+/* Creates a topic; its memory is taken, in full, before this returns. options may be NULL.
+ * Errors: LEAT_EEXIST, LEAT_EINVAL (a name that is empty, ".", "..", above 249 bytes or has other bytes than
+ * [A-Za-z0-9._-]; partitions outside 1..4096 ...), LEAT_ELIMIT, LEAT_ENOMEM, LEAT_EPERM, LEAT_EUNSUPPORTED, LEAT_EGONE. */
+LEAT_API int leat_topic_create(leat_bus *bus, const char *topic, const leat_topic_options *options);
+
+/* *info is to be freed with leat_topic_info_free(). Errors: LEAT_ENOTOPIC, LEAT_EGONE. */
+LEAT_API int leat_topic_describe(leat_bus *bus, const char *topic, leat_topic_info **info);
+LEAT_API void leat_topic_info_free(leat_topic_info *info);
+
+/* Names of all topics, sorted; returns how many. Free with leat_names_free(). */
+LEAT_API int leat_topic_list(leat_bus *bus, char ***names);
+LEAT_API void leat_names_free(char **names, int count);
+
+/* Deletes a topic. Handles that use it get LEAT_EDELETED from their next call on it; views already handed
+ * out hold until their consumer's next call. Errors: LEAT_ENOTOPIC, LEAT_EPERM (not its owner), LEAT_EGONE. */
+LEAT_API int leat_topic_delete(leat_bus *bus, const char *topic);
+
+/* --- producers ------------------------------------------------------------------------------------- */
+
+typedef void leat_delivered_fn(const leat_receipt *receipt, int error, void *user);
+typedef int leat_partition_of_fn(const char *topic, const void *key, size_t key_size, uint32_t partitions, void *user);
+
+typedef struct leat_producer_options {
+    size_t size;
+    enum leat_partitioner partitioner;
+    int exclusive;           /* hold the topic alone: cheaper claims; LEAT_EEXCLUSIVE while others are attached */
+    int64_t full_timeout_ms; /* how long a send waits for room; -1: for ever */
+    int64_t spin_us;         /* how long a send that waits for room spins before it sleeps; -1: only spins */
+    leat_delivered_fn *on_delivered; /* called in order, from calls on the same handle; must not call back into it */
+    leat_partition_of_fn *partition_of; /* with LEAT_CALLBACK: returns a partition, or a negative error that send returns */
+    void *user;
+} leat_producer_options;
+
+#define LEAT_PRODUCER_OPTIONS                                                                                 \
+    {                                                                                                         \
+        sizeof(leat_producer_options), LEAT_PARTITIONER_TOPIC, 0, 30000, 20, NULL, NULL, NULL                 \
+    }
+
+/* Attaches to a topic to produce. options may be NULL. Errors: LEAT_ENOTOPIC, LEAT_EPERM, LEAT_EEXCLUSIVE,
+ * LEAT_ELIMIT, LEAT_ENOMEM, LEAT_EGONE. */
+LEAT_API int leat_producer_open(leat_producer **producer, leat_bus *bus, const char *topic,
+                                const leat_producer_options *options);
+
+/* Copies one record into the ring. 0: it is committed and *receipt (may be NULL) says where. Never waits for a
+ * disk; waits for room up to full_timeout_ms. Should leatd take the claim back because this process stood still for
+ * long, send claims again by itself: nothing of the first try was visible.
+ * Errors: LEAT_ETOOBIG, LEAT_EFULL, LEAT_ENOPART (a callback's answer), LEAT_EDELETED, LEAT_EGONE, LEAT_EFORKED. */
+LEAT_API int leat_producer_send(leat_producer *producer, const leat_record *record, leat_receipt *receipt);
+
+/* The same, to the partition given. */
+LEAT_API int leat_producer_send_to(leat_producer *producer, uint32_t partition, const leat_record *record,
+                                   leat_receipt *receipt);
+
+/* Many at once. Records of one partition that stand together in the array (after partitioning, in array order)
+ * share claims and become visible together, up to 4095 records or a quarter of the ring a claim.
+ * Returns how many were accepted: always a prefix of the array when everything goes to one partition; with several
+ * partitions, records[i] was accepted exactly when receipts[i].offset != UINT64_MAX (give receipts to know). A negative
+ * error only if none was accepted. receipts may be NULL. */
+LEAT_API int leat_producer_send_many(leat_producer *producer, const leat_record *records, size_t count,
+                                     leat_receipt *receipts);
+
+/* A record being written in place. Between claim and commit the value's bytes are yours; nobody reads them. At
+ * most 64 claims of a producer can be open. A claim held longer than the bus's stall limit (100 ms) while somebody
+ * waits behind it is taken back; its commit then returns LEAT_EABORTED. */
+typedef struct leat_claim {
+    void *value;       /* 64-byte aligned from 97 bytes of record on, 8-byte aligned below */
+    size_t value_size; /* may be lowered before commit */
+    int64_t timestamp_ms; /* 0: now */
+    uint32_t partition;
+    uint64_t offset;
+    leat_producer *producer;
+    uint64_t reserved[4];
+} leat_claim;
+
+/* key may be NULL (keyless). Errors as leat_producer_send, and LEAT_ELIMIT (64 open claims). */
+LEAT_API int leat_producer_claim(leat_producer *producer, const void *key, size_t key_size, size_t value_size,
+                                 leat_claim *claim);
+/* Makes the record visible. LEAT_EABORTED: it was taken back, nothing was visible, claim again. Commit and abort each
+ * end the claim, whatever they return. */
+LEAT_API int leat_claim_commit(leat_claim *claim, leat_receipt *receipt);
+/* Gives the claim up. Its offset becomes a gap that readers step over. */
+LEAT_API int leat_claim_abort(leat_claim *claim);
+
+/* Waits until the record is acknowledged at the topic's level; at LEAT_RING it is, once send returned.
+ * Errors: LEAT_ETIMEOUT, LEAT_EINVAL (a receipt that was never given), LEAT_EGONE. */
+LEAT_API int leat_producer_wait(leat_producer *producer, const leat_receipt *receipt, int64_t timeout_ms);
+/* The same for everything sent; runs outstanding on_delivered calls. */
+LEAT_API int leat_producer_flush(leat_producer *producer, int64_t timeout_ms);
+/* How many partitions the topic has now. */
+LEAT_API int leat_producer_partitions(leat_producer *producer);
+/* Flushes (at most 10 s), aborts open claims, detaches. Returns what the flush said. NULL is fine. */
+LEAT_API int leat_producer_close(leat_producer *producer);
+
+/* --- consumers ------------------------------------------------------------------------------------- */
+
+enum leat_reset { LEAT_LATEST = 0, LEAT_EARLIEST = 1, LEAT_RESET_ERROR = 2 };
+
+#define LEAT_BEGINNING ((int64_t)-1) /* the first record there is */
+#define LEAT_END ((int64_t)-2)       /* behind the last record there is now */
+
+typedef void leat_missed_fn(leat_consumer *consumer, const leat_partition *partition, uint64_t from_offset,
+                            uint64_t count, void *user);
+
+typedef struct leat_consumer_options {
+    size_t size;
+    const char *group;       /* groups come with a later version: LEAT_EUNSUPPORTED unless NULL */
+    enum leat_reset reset;   /* where to start without a position, and where to go on after falling behind */
+    int64_t spin_us;         /* how long a poll spins before it sleeps; -1: it never sleeps; default 20 */
+    uint32_t max_poll_records;
+    int gate;                /* keep every record until this consumer polled past it: producers of a topic whose on_full
+                              * is block or error then wait or fail instead of overwriting it */
+    leat_missed_fn *on_missed; /* called inside poll: `count` offsets from `from_offset` on were overwritten unread */
+    const char *client_id;     /* shown by `leat status --clients`; NULL: program-host-8hex */
+    void *user;
+} leat_consumer_options;
+
+#define LEAT_CONSUMER_OPTIONS                                                                                 \
+    {                                                                                                         \
+        sizeof(leat_consumer_options), NULL, LEAT_LATEST, 20, 500, 0, NULL, NULL, NULL                        \
+    }
+
+/* options may be NULL. Errors: LEAT_EUNSUPPORTED (group), LEAT_ELIMIT, LEAT_EGONE. */
+LEAT_API int leat_consumer_open(leat_consumer **consumer, leat_bus *bus, const leat_consumer_options *options);
+
+/* Every partition of these topics, new ones too; replaces what was subscribed or assigned. Starts as `reset` says.
+ * Errors: LEAT_ENOTOPIC, LEAT_EPERM, LEAT_ELIMIT (readers of a client). */
+LEAT_API int leat_consumer_subscribe(leat_consumer *consumer, const char *const *topics, int count);
+/* Just these partitions; replaces what was subscribed or assigned. Errors: also LEAT_ENOPART. */
+LEAT_API int leat_consumer_assign(leat_consumer *consumer, const leat_partition *partitions, int count);
+/* What is assigned now; *partitions holds until the next call. Returns how many. */
+LEAT_API int leat_consumer_assignment(leat_consumer *consumer, const leat_partition **partitions);
+
+/* Up to max_poll_records records, as views that hold until the next poll (see the caveats above). Waits up to
+ * timeout_ms (-1: for ever) when there is none. 0: none came in time. Partitions take turns.
+ * Errors: LEAT_EWAKEUP, LEAT_EDELETED, LEAT_EOFFSET (overrun with LEAT_RESET_ERROR; seek to go on), LEAT_EGONE, LEAT_EFORKED. */
+LEAT_API int leat_consumer_poll(leat_consumer *consumer, int64_t timeout_ms, const leat_record **records);
+/* Makes the current or else the next poll return LEAT_EWAKEUP. Async-signal-safe. */
+LEAT_API void leat_consumer_wakeup(leat_consumer *consumer);
+/* A descriptor for the caller's own epoll loop, readable when poll(0) has something to say. Never read it: poll until it
+ * returns 0, and it falls silent. Starts one thread. Closed by leat_consumer_close. */
+LEAT_API int leat_consumer_fd(leat_consumer *consumer);
+
+/* Errors of these: LEAT_ENOPART (not assigned), LEAT_EINVAL. */
+LEAT_API int leat_consumer_seek(leat_consumer *consumer, const char *topic, uint32_t partition, int64_t offset);
+/* To the first record whose timestamp is at or after the time; the end when there is none. */
+LEAT_API int leat_consumer_seek_time(leat_consumer *consumer, const char *topic, uint32_t partition, int64_t timestamp_ms);
+LEAT_API int leat_consumer_pause(leat_consumer *consumer, const char *topic, uint32_t partition);
+LEAT_API int leat_consumer_resume(leat_consumer *consumer, const char *topic, uint32_t partition);
+/* The offset of the next record that poll will look for. Gaps are stepped over: drained means position == end. */
+LEAT_API int64_t leat_consumer_position(leat_consumer *consumer, const char *topic, uint32_t partition);
+LEAT_API int64_t leat_consumer_beginning_offset(leat_consumer *consumer, const char *topic, uint32_t partition);
+LEAT_API int64_t leat_consumer_end_offset(leat_consumer *consumer, const char *topic, uint32_t partition);
+/* The offset that leat_consumer_seek_time would go to. */
+LEAT_API int64_t leat_consumer_offset_for_time(leat_consumer *consumer, const char *topic, uint32_t partition,
+                                               int64_t timestamp_ms);
+LEAT_API int64_t leat_consumer_lag(leat_consumer *consumer, const char *topic, uint32_t partition);
+/* How many offsets of this partition were overwritten before this consumer read them. */
+LEAT_API int64_t leat_consumer_missed(leat_consumer *consumer, const char *topic, uint32_t partition);
+/* NULL is fine. */
+LEAT_API int leat_consumer_close(leat_consumer *consumer);
+
+/* --- the bus seen from outside --------------------------------------------------------------------- */
+
+typedef struct leat_client_info {
+    uint32_t id;
+    int32_t pid;
+    uint32_t uid;
+    char program[32];
+    char client_id[96];
+    uint32_t producers; /* topics it may write to now */
+    uint32_t consumers;
+    uint32_t readers;   /* partitions that its consumers read */
+    uint32_t quarantined; /* claims taken back from it whose memory waits for its word or its death */
+    const char *state;  /* "alive", "stopped" (claims were taken back), "dead" (being cleared), "away" (not reconnected yet) */
+} leat_client_info;
+
+typedef struct leat_status_info {
+    char *bus;
+    int32_t pid;        /* the keeper */
+    int32_t worker_pid;
+    uint64_t incarnation; /* starts of the worker */
+    double uptime_s;
+    uint32_t topics, groups, clients;
+    uint64_t memory_bytes;
+    leat_client_info *client; /* `clients` of them */
+} leat_status_info;
+
+/* Errors: LEAT_EGONE. Free with leat_status_free(). */
+LEAT_API int leat_status(leat_bus *bus, leat_status_info **info);
+LEAT_API void leat_status_free(leat_status_info *info);
+
+/* Counters: a mapped file of the bus directory. Only needs the file: leatd may be dead. */
+typedef struct leat_counter {
+    const char *name;      /* "records", "bytes", "rotations" ... */
+    const char *topic;     /* "" where it does not apply */
+    int32_t partition;     /* -1 where it does not apply */
+    int32_t client;        /* -1 where it does not apply */
+    int64_t value;
+} leat_counter;
+/* where: as in leat_open. Returns how many; *counters is to be freed with leat_counters_free().
+ * Errors: LEAT_EGONE (no such file), LEAT_EVERSION, LEAT_EPROTO (a damaged file). */
+LEAT_API int leat_counters_read(const char *where, leat_counter **counters);
+LEAT_API void leat_counters_free(leat_counter *counters);
+
+/* --- a bus inside this program --------------------------------------------------------------------- */
+
+typedef struct leat_host_options {
+    size_t size;
+    const char *directory; /* NULL: a fresh one under $XDG_RUNTIME_DIR or /tmp, removed at the end */
+} leat_host_options;
+
+#define LEAT_HOST_OPTIONS                                                                                     \
+    {                                                                                                         \
+        sizeof(leat_host_options), NULL                                                                       \
+    }
+
+/* Threads, no fork; other processes can join by its path; it ends with the program. options may be NULL. */
+LEAT_API int leat_host_start(leat_host **host, const leat_host_options *options);
+LEAT_API const char *leat_host_path(leat_host *host);
+LEAT_API void leat_host_stop(leat_host *host);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
