@@ -129,8 +129,16 @@ pub fn build(b: *std.Build) void {
     step(b, "ci", "All that must pass before a change lands", script(b, ".ci/run"));
 }
 
+/// By default this machine's kind, but Zig's own glibc headers and stubs rather than the machine's, so that a bare
+/// machine and one with a compiler build the same thing.
 fn chooseTarget(b: *std.Build) std.Build.ResolvedTarget {
-    var query = b.standardTargetOptionsQueryOnly(.{ .default_target = .{ .cpu_model = .baseline } });
+    var query = b.standardTargetOptionsQueryOnly(.{
+        .default_target = .{
+            .cpu_model = .baseline,
+            .abi = .gnu,
+            .glibc_version = .{ .major = 2, .minor = 36, .patch = 0 }, // Debian 12's
+        },
+    });
     // The claim's 16-byte CAS, inline. Every x86-64 of the last fifteen years has it, "baseline" does not.
     if ((query.cpu_arch orelse builtin.cpu.arch) == .x86_64)
         query.cpu_features_add.addFeature(@intFromEnum(std.Target.x86.Feature.cx16));
@@ -154,6 +162,8 @@ fn cModule(kit: Kit) *std.Build.Module {
     });
     module.addIncludePath(kit.b.path("src"));
     module.addIncludePath(kit.b.path("include"));
+    // For xxhash.h and liburing.h, and last: libc and kernel headers are Zig's.
+    if (kit.target.query.cpu_arch == null) module.addAfterIncludePath(.{ .cwd_relative = "/usr/include" });
     if (kit.variant.kill_points) module.addCMacro("LT_KILL_POINTS", "1");
     return module;
 }
@@ -192,12 +202,15 @@ fn tool(kit: Kit, name: []const u8, dir: []const u8) *Run {
 }
 
 /// Runs a program that has leatd and leat beside it: programs find one another that way, as they do where they
-/// are installed.
+/// are installed. One that insists on this very leatd has its path in LEAT_BENCH_LEATD.
 fn runBeside(kit: Kit, exe: *Compile) *Run {
     const b = kit.b;
-    const run = Run.create(b, b.fmt("run {s}", .{exe.name}));
-    run.addFileArg(together(b, &.{ kit.leatd, kit.leat, exe }).path(b, exe.name));
-    run.setEnvironmentVariable("LEAT_BUILD_ZIG", b.graph.zig_exe); // `bench regress` builds another revision
+    const bin = together(b, &.{ kit.leatd, kit.leat, exe });
+    const run = b.addSystemCommand(&.{"env"});
+    run.setName(b.fmt("run {s}", .{exe.name}));
+    run.addPrefixedFileArg("LEAT_BENCH_LEATD=", bin.path(b, "leatd"));
+    run.addFileArg(bin.path(b, exe.name));
+    addZigToPath(run); // `bench regress` builds another revision
     if (b.args) |args| run.addArgs(args);
     return run;
 }
@@ -345,12 +358,17 @@ fn step(b: *std.Build, name: []const u8, description: []const u8, run: *Run) voi
     b.step(name, description).dependOn(&run.step);
 }
 
-/// A bash script of this repository; it finds our Zig first on PATH.
+/// A bash script of this repository.
 fn script(b: *std.Build, path: []const u8) *Run {
     const run = b.addSystemCommand(&.{ "bash", path });
     run.setCwd(b.path("."));
-    run.addPathDir(std.fs.path.dirname(b.graph.zig_exe) orelse ".");
+    addZigToPath(run);
     return run;
+}
+
+/// For what calls tools/zig in turn, maybe of another work tree: it takes the Zig that runs now.
+fn addZigToPath(run: *Run) void {
+    run.addPathDir(std.fs.path.dirname(run.step.owner.graph.zig_exe) orelse ".");
 }
 
 fn sources(b: *std.Build, dir: []const u8, comptime which: enum { all, all_but_main }) []const []const u8 {

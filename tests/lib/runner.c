@@ -141,7 +141,7 @@ static void finish(struct job *job, int status)
     bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
     bool counted = read_summary(job->output, &sum);
     if (!counted)
-        sum = (struct total) { 0 };
+        sum = (struct total){ 0 };
     bool died = !counted || (!clean && sum.failed == 0);
     if (died) /* the program itself broke, whatever its tests did */
         sum.failed++;
@@ -330,7 +330,7 @@ static void read_arguments(int argc, char **argv)
         } else if (starts_with(argv[i], "--jobs=", &rest)) {
             next_jobs = read_jobs(rest);
         } else if (program_count < PROGRAMS_MAX) {
-            programs[program_count++] = (struct program) { argv[i], next_jobs };
+            programs[program_count++] = (struct program){ argv[i], next_jobs };
         } else {
             errno = E2BIG;
             die("too many programs at", argv[i]);
