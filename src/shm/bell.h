@@ -53,6 +53,8 @@ void lt_bell_disarm(struct lt_bell *bell, uint32_t armed);
 bool lt_bell_wait(struct lt_bell *bell, uint32_t armed, int64_t timeout_ns);
 /* Steps 2-4 of a waker. Returns whether somebody was woken. */
 bool lt_bell_ring(struct lt_bell *bell);
+/* leatd, after a death: the dead may have changed the word and not come to its wake. Rings, and wakes whatever the flag says. */
+void lt_bell_rescue(struct lt_bell *bell);
 
 /* Asks leatd to look at partition `global` (its number on the bus) and wakes it. Any client, any time. */
 void lt_bells_knock(struct lt_bells *bells, uint32_t global);

@@ -46,7 +46,7 @@ struct lt_coordinator {
     uint32_t ended;       /* the bus was stopped in good order */
     uint32_t stall_limit_ms;
     uint64_t next_topic_id;
-    uint64_t reserved[8];
+    uint64_t reserved[9]; /* the table begins on a line */
     struct lt_bell_entry bells[LT_BELLS];
     struct lt_client_entry clients[LT_CLIENTS_MAX]; /* [0] is leatd itself */
 };

@@ -1,4 +1,4 @@
-/* counters: labelled 64-bit numbers in BUS/counters, a plain mapped file. leatd writes it; anybody maps and prints it, also
+/* counters: labelled 64-bit numbers in BUS/counters, a plain mapped file. leatd writes it; anybody reads it, also
  * when leatd is dead. Clients count in their mailboxes; leatd folds those in, once a second while there are clients and
  * whenever a client leaves.
  *
@@ -41,14 +41,21 @@ struct lt_counters {
     struct lt_counter *entries;
     uint32_t capacity;
     uint64_t bytes;
+    /* leatd's own: entries by the hash of their labels (number + 1; 0 none), and where to look for a free one */
+    uint32_t *index;
+    uint32_t index_mask;
+    uint32_t first_free;
 };
 
 /* leatd: makes (or, with the same bus_id, takes over) the file. 0 or -errno. */
 int lt_counters_create(struct lt_counters *counters, const char *path, uint64_t bus_id, uint32_t capacity);
-/* Readers. 0 or LEAT_EGONE, LEAT_EVERSION, LEAT_EPROTO with a message. */
+/* Readers: a copy of the file as it is now; open again for newer numbers. (A mapping would end in SIGBUS when somebody
+ * truncates the file.) Labels end within their fields and used <= capacity, whatever the file says.
+ * 0 or LEAT_EGONE (no such file), LEAT_EVERSION, LEAT_EPROTO (damaged), LEAT_EPERM, LEAT_EIO ..., with a message. */
 int lt_counters_open(struct lt_counters *counters, const char *path);
 void lt_counters_close(struct lt_counters *counters);
-/* The entry with these labels, taken if need be; NULL when the file is full (leatd says so once). */
+/* The entry with these labels, taken if need be; NULL when the file is full (leatd says so once). The topic's id
+ * and not its name tells entries apart; names above 31 bytes are cut. The pointer holds until its entry is freed. */
 struct lt_counter *lt_counters_get(struct lt_counters *counters, const char *name, const char *topic, uint32_t topic_id,
                                    int32_t partition, int32_t client);
 void lt_counters_free_topic(struct lt_counters *counters, uint32_t topic_id);

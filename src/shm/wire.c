@@ -1,0 +1,26 @@
+/* wire: names of messages. */
+#include "shm/wire.h"
+
+const char *lt_msg_name(uint32_t type)
+{
+    static const char *const names[] = {
+        [LT_MSG_HELLO] = "hello",
+        [LT_MSG_BYE] = "bye",
+        [LT_MSG_TOPIC_CREATE] = "topic create",
+        [LT_MSG_TOPIC_DELETE] = "topic delete",
+        [LT_MSG_TOPIC_LIST] = "topic list",
+        [LT_MSG_TOPIC_DESCRIBE] = "topic describe",
+        [LT_MSG_TOPIC_ATTACH] = "topic attach",
+        [LT_MSG_TOPIC_DETACH] = "topic detach",
+        [LT_MSG_RING_ATTACH] = "ring attach",
+        [LT_MSG_CONSUMER_OPEN] = "consumer open",
+        [LT_MSG_CONSUMER_CLOSE] = "consumer close",
+        [LT_MSG_READER_OPEN] = "reader open",
+        [LT_MSG_READER_CLOSE] = "reader close",
+        [LT_MSG_STATUS] = "status",
+        [LT_MSG_CLIENTS] = "clients",
+        [LT_MSG_FOLD] = "fold",
+    };
+    const char *name = type < sizeof names / sizeof *names ? names[type] : 0;
+    return name ? name : "unknown";
+}
