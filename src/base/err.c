@@ -3,12 +3,11 @@
  * Thread-local and of fixed size: keeping it can neither fail nor allocate, and a failure about memory can be told. */
 #include "base/err.h"
 
+#include <leat.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "leat.h"
 
 #define TEXT_SIZE 512
 
@@ -38,12 +37,16 @@ static int error_of(int error_number)
 {
     switch (error_number) {
     case ENOMEM:
-    case ENOSPC: return LEAT_ENOMEM;
+    case ENOSPC:
+        return LEAT_ENOMEM;
     case EMFILE:
-    case ENFILE: return LEAT_ELIMIT;
+    case ENFILE:
+        return LEAT_ELIMIT;
     case EACCES:
-    case EPERM: return LEAT_EPERM;
-    default: return LEAT_EIO;
+    case EPERM:
+        return LEAT_EPERM;
+    default:
+        return LEAT_EIO;
     }
 }
 

@@ -28,7 +28,7 @@ struct waitv {
 
 static struct timespec timespec_of(int64_t ns)
 {
-    return (struct timespec) { .tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S };
+    return (struct timespec){ .tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S };
 }
 
 int lt_futex_wait(const uint32_t *word, uint32_t value, int64_t timeout_ns)
@@ -60,12 +60,13 @@ int lt_futex_wait_many(const uint32_t *const *words, const uint32_t *values, int
     if (count < 1 || count > LT_FUTEX_MANY)
         return -EINVAL;
     for (int i = 0; i < count; i++)
-        waits[i] = (struct waitv) { .value = values[i], .address = (uintptr_t)words[i], .flags = WAITV_U32 };
+        waits[i] = (struct waitv){ .value = values[i], .address = (uintptr_t)words[i], .flags = WAITV_U32 };
 
     /* An end, not a length: the wait goes on after signals, and after words that changed and changed back. */
     struct timespec until = timespec_of(timeout_ns < 0 ? 0 : lt_clock_mono_ns() + timeout_ns);
     for (;;) {
-        long woken = syscall(WAITV_CALL, waits, (unsigned)count, 0u, timeout_ns < 0 ? NULL : &until, CLOCK_MONOTONIC);
+        long woken = syscall(WAITV_CALL, waits, (unsigned)count, 0u, timeout_ns < 0 ? NULL : &until,
+                             CLOCK_MONOTONIC);
         if (woken >= 0)
             return (int)woken;
         if (errno == EAGAIN) {

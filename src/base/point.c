@@ -50,7 +50,8 @@ static void read_entry(const char *text)
 {
     struct entry *entry = &entries[entry_count];
     char how[8] = "kill", rest;
-    if (entry_count == ENTRIES || sscanf(text, "%63[^:]:%u:%7[a-z]%c", entry->name, &entry->count, how, &rest) < 2)
+    if (entry_count == ENTRIES ||
+        sscanf(text, "%63[^:]:%u:%7[a-z]%c", entry->name, &entry->count, how, &rest) < 2)
         refuse(text);
     for (entry->how = KILL; strcmp(how, how_names[entry->how]) != 0; entry->how++)
         if (entry->how == EXIT)
@@ -82,7 +83,8 @@ static bool write_down(const struct entry *entry)
     flock(fd, LOCK_EX); /* let go by close or by death */
     ssize_t size = read(fd, text, sizeof text - 1);
     text[size > 0 ? size : 0] = 0;
-    int line_size = snprintf(line, sizeof line, "%s:%u:%s\n", entry->name, entry->count, how_names[entry->how]);
+    int line_size = snprintf(line, sizeof line, "%s:%u:%s\n", entry->name, entry->count,
+                             how_names[entry->how]);
     bool is_new = !strstr(text, line);
     if (is_new && write(fd, line, (size_t)line_size) < 0)
         dprintf(STDERR_FILENO, "LEAT_KILL_FILE: %s: %s\n", file_path, strerror(errno));

@@ -72,7 +72,8 @@ void lt_bells_knock(struct lt_bells *bells, uint32_t global)
     lt_bell_ring(&bells->leatd);
 }
 
-static void take_word(struct lt_bells *bells, uint32_t word, void (*look)(void *user, uint32_t global), void *user)
+static void take_word(struct lt_bells *bells, uint32_t word, void (*look)(void *user, uint32_t global),
+                      void *user)
 {
     for (uint64_t bits = lt_exchange64(&bells->knocks[word], 0); bits != 0; bits &= bits - 1)
         look(user, word * 64 + (uint32_t)__builtin_ctzll(bits));
@@ -81,7 +82,8 @@ static void take_word(struct lt_bells *bells, uint32_t word, void (*look)(void *
 void lt_bells_take(struct lt_bells *bells, void (*look)(void *user, uint32_t global), void *user)
 {
     for (uint32_t s = 0; s < LT_KNOCK_WORDS / 64; s++) {
-        if (lt_load_relaxed64(&bells->knock_summary[s]) == 0) /* relaxed: a bit missed here is followed by a ring */
+        if (lt_load_relaxed64(&bells->knock_summary[s]) ==
+            0) /* relaxed: a bit missed here is followed by a ring */
             continue;
         /* [knock.take] The summary first: a knock that comes between the two is taken now or announced again. */
         for (uint64_t words = lt_exchange64(&bells->knock_summary[s], 0); words != 0; words &= words - 1)

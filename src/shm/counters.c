@@ -4,6 +4,7 @@
  */
 #include "shm/counters.h"
 
+#include <leat.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -16,7 +17,6 @@
 
 #include "base/atomic.h"
 #include "base/err.h"
-#include "leat.h"
 
 #define VERSION 1u
 #define CAPACITY_MAX (1u << 24)
@@ -152,7 +152,7 @@ static int make_new(struct lt_counters *counters, const char *path, uint64_t bus
 
 int lt_counters_create(struct lt_counters *counters, const char *path, uint64_t bus_id, uint32_t capacity)
 {
-    *counters = (struct lt_counters) { 0 };
+    *counters = (struct lt_counters){ 0 };
     if (capacity == 0 || capacity > CAPACITY_MAX)
         return -EINVAL;
     int error = take_over(counters, path, bus_id, capacity);
@@ -188,8 +188,8 @@ static struct lt_counter *find_free(struct lt_counters *counters)
     return counters->first_free < counters->capacity ? &counters->entries[counters->first_free] : NULL;
 }
 
-struct lt_counter *lt_counters_get(struct lt_counters *counters, const char *name, const char *topic, uint32_t topic_id,
-                                   int32_t partition, int32_t client)
+struct lt_counter *lt_counters_get(struct lt_counters *counters, const char *name, const char *topic,
+                                   uint32_t topic_id, int32_t partition, int32_t client)
 {
     struct lt_counter *entry = find(counters, name, topic_id, partition, client);
     if (entry)
@@ -262,7 +262,8 @@ static bool read_whole(int fd, void *to, uint64_t size, uint64_t at)
 static int check_head(const struct lt_counters_head *head, const char *path)
 {
     if (head->magic != LT_COUNTERS_MAGIC)
-        return lt_fail(LEAT_EPROTO, "%s: magic %#llx: not a counters file", path, (unsigned long long)head->magic);
+        return lt_fail(LEAT_EPROTO, "%s: magic %#llx: not a counters file", path,
+                       (unsigned long long)head->magic);
     if (head->version != VERSION)
         return lt_fail(LEAT_EVERSION, "%s: version %u; this build reads %u", path, head->version, VERSION);
     if (head->capacity == 0 || head->capacity > CAPACITY_MAX || head->used > head->capacity)
@@ -292,10 +293,11 @@ static int read_file(struct lt_counters *counters, int fd, const char *path)
     if (error != 0)
         return error;
     if ((uint64_t)st.st_size != bytes_of(head.capacity))
-        return lt_fail(LEAT_EPROTO, "%s: %lld bytes; %u entries make %llu: damaged", path, (long long)st.st_size,
-                       head.capacity, (unsigned long long)bytes_of(head.capacity));
+        return lt_fail(LEAT_EPROTO, "%s: %lld bytes; %u entries make %llu: damaged", path,
+                       (long long)st.st_size, head.capacity, (unsigned long long)bytes_of(head.capacity));
 
-    void *base = mmap(NULL, bytes_of(head.capacity), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *base = mmap(NULL, bytes_of(head.capacity), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                      0);
     if (base == MAP_FAILED)
         return lt_fail_errno(errno, "memory for %s", path);
     view(counters, base, head.capacity);
@@ -308,7 +310,7 @@ static int read_file(struct lt_counters *counters, int fd, const char *path)
 
 int lt_counters_open(struct lt_counters *counters, const char *path)
 {
-    *counters = (struct lt_counters) { 0 };
+    *counters = (struct lt_counters){ 0 };
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return errno == ENOENT || errno == ENOTDIR ? lt_fail(LEAT_EGONE, "%s: no such file", path)
@@ -325,5 +327,5 @@ void lt_counters_close(struct lt_counters *counters)
     if (counters->head)
         munmap(counters->head, counters->bytes);
     free(counters->index);
-    *counters = (struct lt_counters) { 0 };
+    *counters = (struct lt_counters){ 0 };
 }

@@ -4,10 +4,10 @@
  * fingerprint, and builds that do not fit together refuse each other. A change of *meaning* that leaves all places as they
  * are raises LT_LAYOUT_VERSION instead.
  */
+#include <leat.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "leat.h"
 #include "shm/bell.h"
 #include "shm/coordinator.h"
 #include "shm/counters.h"
@@ -19,200 +19,200 @@
 #include "shm/wire.h"
 
 /* SIZE(struct, bytes)  AT(struct, field, place)  IS(constant, value) */
-#define LAYOUT(SIZE, AT, IS)                \
-    SIZE(lt_region, 64)                     \
-    AT(lt_region, magic, 0)                 \
-    AT(lt_region, version, 8)               \
-    AT(lt_region, kind, 12)                 \
-    AT(lt_region, fingerprint, 16)          \
-    AT(lt_region, size, 24)                 \
-    AT(lt_region, id, 32)                   \
-    AT(lt_region, owner_id, 40)             \
-    AT(lt_region, ready, 60)                \
-    IS(LT_LAYOUT_VERSION, 1)                \
-                                            \
-    SIZE(lt_pair, 16)                       \
-    SIZE(lt_slot, 128)                      \
-    AT(lt_slot, word, 0)                    \
-    AT(lt_slot, stamp, 8)                   \
-    AT(lt_slot, key_size, 16)               \
-    AT(lt_slot, value_size, 20)             \
-    AT(lt_slot, headers_size, 24)           \
-    AT(lt_slot, pos, 28)                    \
-    AT(lt_slot, data, 32)                   \
-    SIZE(lt_ring_words, 64)                 \
-    AT(lt_ring_words, hint, 0)              \
-    SIZE(lt_ring_gate, 128)                 \
-    AT(lt_ring_gate, announced, 0)          \
-    AT(lt_ring_gate, ring_id, 8)            \
-    AT(lt_ring_gate, base_offset, 16)       \
-    AT(lt_ring_gate, frozen, 24)            \
-    AT(lt_ring_gate, end_offset, 32)        \
-    AT(lt_ring_gate, limit_offset, 64)      \
-    AT(lt_ring_gate, limit_pos, 72)         \
-    IS(LT_LINE, 64)                         \
-    IS(LT_UNIT, 64)                         \
-    IS(LT_SLOT_SIZE, 128)                   \
-    IS(LT_INLINE_MAX, 96)                   \
-    IS(LT_COUNT_MAX, 4095)                  \
-    IS(LT_OWNER_MAX, 8191)                  \
-    IS(LT_POS_MASK, 0xfffffff)              \
-    IS(LT_LENGTH_MAX, 0xfffff)              \
-    IS(LT_LAP_MAX, 0xfffffffff)             \
-    IS(LT_RING_SIZE_MIN, 65536)             \
-    IS(LT_RING_SIZE_MAX, 1073741824)        \
-    IS(LT_FREE, 0)                          \
-    IS(LT_BUSY, 1)                          \
-    IS(LT_COMMITTED, 2)                     \
-    IS(LT_PUBLISHED, 3)                     \
-    IS(LT_ABORTED, 4)                       \
-    IS(LT_ACKED, 5)                         \
-    IS(LT_SEAL, 6)                          \
-    IS(LT_KIND_RECORD, 1)                   \
-    IS(LT_KIND_GAP, 2)                      \
-    IS(LT_KIND_SEAL, 3)                     \
-                                            \
-    SIZE(lt_topic_head, 536)                \
-    AT(lt_topic_head, name, 0)              \
-    AT(lt_topic_head, topic_id, 256)        \
-    AT(lt_topic_head, state, 260)           \
-    AT(lt_topic_head, partition_count, 264) \
-    AT(lt_topic_head, first_global, 268)    \
-    AT(lt_topic_head, ring_size, 272)       \
-    AT(lt_topic_head, level, 280)           \
-    AT(lt_topic_head, on_full, 284)         \
-    AT(lt_topic_head, partitioner, 288)     \
-    AT(lt_topic_head, log, 292)             \
-    AT(lt_topic_head, uid, 296)             \
-    AT(lt_topic_head, gid, 300)             \
-    AT(lt_topic_head, mode, 304)            \
-    AT(lt_topic_head, map_epoch, 308)       \
-    AT(lt_topic_head, created_by, 312)      \
-    AT(lt_topic_head, created_ms, 320)      \
+#define LAYOUT(SIZE, AT, IS)                 \
+    SIZE(lt_region, 64)                      \
+    AT(lt_region, magic, 0)                  \
+    AT(lt_region, version, 8)                \
+    AT(lt_region, kind, 12)                  \
+    AT(lt_region, fingerprint, 16)           \
+    AT(lt_region, size, 24)                  \
+    AT(lt_region, id, 32)                    \
+    AT(lt_region, owner_id, 40)              \
+    AT(lt_region, ready, 60)                 \
+    IS(LT_LAYOUT_VERSION, 1)                 \
+                                             \
+    SIZE(lt_pair, 16)                        \
+    SIZE(lt_slot, 128)                       \
+    AT(lt_slot, word, 0)                     \
+    AT(lt_slot, stamp, 8)                    \
+    AT(lt_slot, key_size, 16)                \
+    AT(lt_slot, value_size, 20)              \
+    AT(lt_slot, headers_size, 24)            \
+    AT(lt_slot, pos, 28)                     \
+    AT(lt_slot, data, 32)                    \
+    SIZE(lt_ring_words, 64)                  \
+    AT(lt_ring_words, hint, 0)               \
+    SIZE(lt_ring_gate, 128)                  \
+    AT(lt_ring_gate, announced, 0)           \
+    AT(lt_ring_gate, ring_id, 8)             \
+    AT(lt_ring_gate, base_offset, 16)        \
+    AT(lt_ring_gate, frozen, 24)             \
+    AT(lt_ring_gate, end_offset, 32)         \
+    AT(lt_ring_gate, limit_offset, 64)       \
+    AT(lt_ring_gate, limit_pos, 72)          \
+    IS(LT_LINE, 64)                          \
+    IS(LT_UNIT, 64)                          \
+    IS(LT_SLOT_SIZE, 128)                    \
+    IS(LT_INLINE_MAX, 96)                    \
+    IS(LT_COUNT_MAX, 4095)                   \
+    IS(LT_OWNER_MAX, 8191)                   \
+    IS(LT_POS_MASK, 0xfffffff)               \
+    IS(LT_LENGTH_MAX, 0xfffff)               \
+    IS(LT_LAP_MAX, 0xfffffffff)              \
+    IS(LT_RING_SIZE_MIN, 65536)              \
+    IS(LT_RING_SIZE_MAX, 1073741824)         \
+    IS(LT_FREE, 0)                           \
+    IS(LT_BUSY, 1)                           \
+    IS(LT_COMMITTED, 2)                      \
+    IS(LT_PUBLISHED, 3)                      \
+    IS(LT_ABORTED, 4)                        \
+    IS(LT_ACKED, 5)                          \
+    IS(LT_SEAL, 6)                           \
+    IS(LT_KIND_RECORD, 1)                    \
+    IS(LT_KIND_GAP, 2)                       \
+    IS(LT_KIND_SEAL, 3)                      \
+                                             \
+    SIZE(lt_topic_head, 536)                 \
+    AT(lt_topic_head, name, 0)               \
+    AT(lt_topic_head, topic_id, 256)         \
+    AT(lt_topic_head, state, 260)            \
+    AT(lt_topic_head, partition_count, 264)  \
+    AT(lt_topic_head, first_global, 268)     \
+    AT(lt_topic_head, ring_size, 272)        \
+    AT(lt_topic_head, level, 280)            \
+    AT(lt_topic_head, on_full, 284)          \
+    AT(lt_topic_head, partitioner, 288)      \
+    AT(lt_topic_head, log, 292)              \
+    AT(lt_topic_head, uid, 296)              \
+    AT(lt_topic_head, gid, 300)              \
+    AT(lt_topic_head, mode, 304)             \
+    AT(lt_topic_head, map_epoch, 308)        \
+    AT(lt_topic_head, created_by, 312)       \
+    AT(lt_topic_head, created_ms, 320)       \
     AT(lt_topic_head, exclusive_client, 328) \
-    AT(lt_topic_head, next_ring_id, 336)    \
-    AT(lt_topic_head, writers, 344)         \
-    SIZE(lt_partition, 1024)                \
-    AT(lt_partition, room_seq, 0)           \
-    AT(lt_partition, starving, 4)           \
-    AT(lt_partition, first_ring, 8)         \
-    AT(lt_partition, current_ring, 12)      \
-    AT(lt_partition, state, 16)             \
-    AT(lt_partition, bell_summary, 64)      \
-    AT(lt_partition, bells, 72)             \
-    AT(lt_partition, gate, 256)             \
-    IS(LT_TOPIC_HEAD_AT, 64)                \
-    IS(LT_TOPIC_MAP_AT, 1024)               \
-    IS(LT_TOPIC_PARTS_AT, 9216)             \
-    IS(LT_TOPIC_NAME_MAX, 249)              \
-    IS(LT_BUCKETS, 4096)                    \
-    IS(LT_RINGS, 6)                         \
-    IS(LT_CLIENTS_MAX, 1024)                \
-    IS(LEAT_BLOCK, 0)                       \
-    IS(LEAT_OVERWRITE, 1)                   \
-    IS(LEAT_ERROR, 2)                       \
-    IS(LEAT_XXH3, 1)                        \
-    IS(LEAT_MURMUR2, 2)                     \
-                                            \
-    SIZE(lt_bell, 64)                       \
-    AT(lt_bell, word, 0)                    \
-    SIZE(lt_bells, 74048)                   \
-    AT(lt_bells, leatd, 64)                 \
-    AT(lt_bells, knock_summary, 128)        \
-    AT(lt_bells, knocks, 320)               \
-    AT(lt_bells, bells, 8512)               \
-    IS(LT_BELLS, 1024)                      \
-    IS(LT_PARTITIONS_MAX, 65536)            \
-    IS(LT_BELL_WAITERS, 1)                  \
-                                            \
-    SIZE(lt_bell_entry, 8)                  \
-    AT(lt_bell_entry, client, 0)            \
-    AT(lt_bell_entry, consumer, 4)          \
-    SIZE(lt_client_entry, 192)              \
-    AT(lt_client_entry, state, 0)           \
-    AT(lt_client_entry, pid, 4)             \
-    AT(lt_client_entry, uid, 8)             \
-    AT(lt_client_entry, gid, 12)            \
-    AT(lt_client_entry, since_ms, 16)       \
-    AT(lt_client_entry, mailbox_bytes, 24)  \
-    AT(lt_client_entry, program, 32)        \
-    AT(lt_client_entry, client_id, 64)      \
-    AT(lt_client_entry, quarantined, 160)   \
-    SIZE(lt_coordinator, 204992)            \
-    AT(lt_coordinator, bus_id, 64)          \
-    AT(lt_coordinator, incarnation, 72)     \
-    AT(lt_coordinator, topics_seq, 80)      \
-    AT(lt_coordinator, keeper_pid, 88)      \
-    AT(lt_coordinator, worker_pid, 92)      \
-    AT(lt_coordinator, started_ms, 96)      \
-    AT(lt_coordinator, ended, 104)          \
-    AT(lt_coordinator, stall_limit_ms, 108) \
-    AT(lt_coordinator, next_topic_id, 112)  \
-    AT(lt_coordinator, bells, 192)          \
-    AT(lt_coordinator, clients, 8384)       \
-    IS(LT_CLIENT_ALIVE, 1)                  \
-    IS(LT_CLIENT_LEFT, 2)                   \
-    IS(LT_CLIENT_DEAD, 3)                   \
-                                            \
-    SIZE(lt_reader, 64)                     \
-    AT(lt_reader, ident, 0)                 \
-    AT(lt_reader, pin, 8)                   \
-    AT(lt_reader, keep, 16)                 \
-    AT(lt_reader, position, 24)             \
-    SIZE(lt_mailbox, 262464)                \
-    AT(lt_mailbox, lease, 64)               \
-    AT(lt_mailbox, counters, 128)           \
-    AT(lt_mailbox, readers_used, 256)       \
-    AT(lt_mailbox, readers, 320)            \
-    IS(LT_READERS_MAX, 4096)                \
-    IS(LT_CLIENT_COUNTERS, 16)              \
-    IS(LT_COUNT_SENT_RECORDS, 0)            \
-    IS(LT_COUNT_MOVED, 9)                   \
-                                            \
-    SIZE(lt_counters_head, 64)              \
-    AT(lt_counters_head, magic, 0)          \
-    AT(lt_counters_head, version, 8)        \
-    AT(lt_counters_head, capacity, 12)      \
-    AT(lt_counters_head, bus_id, 16)        \
-    AT(lt_counters_head, folded_ms, 24)     \
-    AT(lt_counters_head, used, 32)          \
-    SIZE(lt_counter, 128)                   \
-    AT(lt_counter, state, 0)                \
-    AT(lt_counter, partition, 4)            \
-    AT(lt_counter, client, 8)               \
-    AT(lt_counter, topic_id, 12)            \
-    AT(lt_counter, value, 16)               \
-    AT(lt_counter, name, 24)                \
-    AT(lt_counter, topic, 56)               \
-    IS(LT_COUNTERS_AT, 4096)                \
-                                            \
-    SIZE(lt_msg, 24)                        \
-    AT(lt_msg, type, 4)                     \
-    AT(lt_msg, size, 8)                     \
-    AT(lt_msg, number, 12)                  \
-    AT(lt_msg, result, 16)                  \
-    SIZE(lt_msg_error, 256)                 \
-    SIZE(lt_hello, 192)                     \
-    SIZE(lt_hello_answer, 48)               \
-    SIZE(lt_topic_create, 424)              \
-    SIZE(lt_name, 256)                      \
-    SIZE(lt_topic_describe, 264)            \
-    SIZE(lt_partition_row, 40)              \
-    SIZE(lt_topic_describe_answer, 600)     \
-    SIZE(lt_topic_attach, 264)              \
-    SIZE(lt_topic_attach_answer, 16)        \
-    SIZE(lt_topic_detach, 8)                \
-    SIZE(lt_ring_attach, 16)                \
-    SIZE(lt_ring_attach_answer, 24)         \
-    SIZE(lt_consumer_open, 8)               \
-    SIZE(lt_consumer_answer, 8)             \
-    SIZE(lt_consumer_close, 8)              \
-    SIZE(lt_reader_open, 8)                 \
-    SIZE(lt_reader_close, 8)                \
-    SIZE(lt_status_answer, 48)              \
-    SIZE(lt_clients, 8)                     \
-    SIZE(lt_client_row, 160)                \
-    IS(LT_MSG_MAX, 65536)                   \
+    AT(lt_topic_head, next_ring_id, 336)     \
+    AT(lt_topic_head, writers, 344)          \
+    SIZE(lt_partition, 1024)                 \
+    AT(lt_partition, room_seq, 0)            \
+    AT(lt_partition, starving, 4)            \
+    AT(lt_partition, first_ring, 8)          \
+    AT(lt_partition, current_ring, 12)       \
+    AT(lt_partition, state, 16)              \
+    AT(lt_partition, bell_summary, 64)       \
+    AT(lt_partition, bells, 72)              \
+    AT(lt_partition, gate, 256)              \
+    IS(LT_TOPIC_HEAD_AT, 64)                 \
+    IS(LT_TOPIC_MAP_AT, 1024)                \
+    IS(LT_TOPIC_PARTS_AT, 9216)              \
+    IS(LT_TOPIC_NAME_MAX, 249)               \
+    IS(LT_BUCKETS, 4096)                     \
+    IS(LT_RINGS, 6)                          \
+    IS(LT_CLIENTS_MAX, 1024)                 \
+    IS(LEAT_BLOCK, 0)                        \
+    IS(LEAT_OVERWRITE, 1)                    \
+    IS(LEAT_ERROR, 2)                        \
+    IS(LEAT_XXH3, 1)                         \
+    IS(LEAT_MURMUR2, 2)                      \
+                                             \
+    SIZE(lt_bell, 64)                        \
+    AT(lt_bell, word, 0)                     \
+    SIZE(lt_bells, 74048)                    \
+    AT(lt_bells, leatd, 64)                  \
+    AT(lt_bells, knock_summary, 128)         \
+    AT(lt_bells, knocks, 320)                \
+    AT(lt_bells, bells, 8512)                \
+    IS(LT_BELLS, 1024)                       \
+    IS(LT_PARTITIONS_MAX, 65536)             \
+    IS(LT_BELL_WAITERS, 1)                   \
+                                             \
+    SIZE(lt_bell_entry, 8)                   \
+    AT(lt_bell_entry, client, 0)             \
+    AT(lt_bell_entry, consumer, 4)           \
+    SIZE(lt_client_entry, 192)               \
+    AT(lt_client_entry, state, 0)            \
+    AT(lt_client_entry, pid, 4)              \
+    AT(lt_client_entry, uid, 8)              \
+    AT(lt_client_entry, gid, 12)             \
+    AT(lt_client_entry, since_ms, 16)        \
+    AT(lt_client_entry, mailbox_bytes, 24)   \
+    AT(lt_client_entry, program, 32)         \
+    AT(lt_client_entry, client_id, 64)       \
+    AT(lt_client_entry, quarantined, 160)    \
+    SIZE(lt_coordinator, 204992)             \
+    AT(lt_coordinator, bus_id, 64)           \
+    AT(lt_coordinator, incarnation, 72)      \
+    AT(lt_coordinator, topics_seq, 80)       \
+    AT(lt_coordinator, keeper_pid, 88)       \
+    AT(lt_coordinator, worker_pid, 92)       \
+    AT(lt_coordinator, started_ms, 96)       \
+    AT(lt_coordinator, ended, 104)           \
+    AT(lt_coordinator, stall_limit_ms, 108)  \
+    AT(lt_coordinator, next_topic_id, 112)   \
+    AT(lt_coordinator, bells, 192)           \
+    AT(lt_coordinator, clients, 8384)        \
+    IS(LT_CLIENT_ALIVE, 1)                   \
+    IS(LT_CLIENT_LEFT, 2)                    \
+    IS(LT_CLIENT_DEAD, 3)                    \
+                                             \
+    SIZE(lt_reader, 64)                      \
+    AT(lt_reader, ident, 0)                  \
+    AT(lt_reader, pin, 8)                    \
+    AT(lt_reader, keep, 16)                  \
+    AT(lt_reader, position, 24)              \
+    SIZE(lt_mailbox, 262464)                 \
+    AT(lt_mailbox, lease, 64)                \
+    AT(lt_mailbox, counters, 128)            \
+    AT(lt_mailbox, readers_used, 256)        \
+    AT(lt_mailbox, readers, 320)             \
+    IS(LT_READERS_MAX, 4096)                 \
+    IS(LT_CLIENT_COUNTERS, 16)               \
+    IS(LT_COUNT_SENT_RECORDS, 0)             \
+    IS(LT_COUNT_MOVED, 9)                    \
+                                             \
+    SIZE(lt_counters_head, 64)               \
+    AT(lt_counters_head, magic, 0)           \
+    AT(lt_counters_head, version, 8)         \
+    AT(lt_counters_head, capacity, 12)       \
+    AT(lt_counters_head, bus_id, 16)         \
+    AT(lt_counters_head, folded_ms, 24)      \
+    AT(lt_counters_head, used, 32)           \
+    SIZE(lt_counter, 128)                    \
+    AT(lt_counter, state, 0)                 \
+    AT(lt_counter, partition, 4)             \
+    AT(lt_counter, client, 8)                \
+    AT(lt_counter, topic_id, 12)             \
+    AT(lt_counter, value, 16)                \
+    AT(lt_counter, name, 24)                 \
+    AT(lt_counter, topic, 56)                \
+    IS(LT_COUNTERS_AT, 4096)                 \
+                                             \
+    SIZE(lt_msg, 24)                         \
+    AT(lt_msg, type, 4)                      \
+    AT(lt_msg, size, 8)                      \
+    AT(lt_msg, number, 12)                   \
+    AT(lt_msg, result, 16)                   \
+    SIZE(lt_msg_error, 256)                  \
+    SIZE(lt_hello, 192)                      \
+    SIZE(lt_hello_answer, 48)                \
+    SIZE(lt_topic_create, 424)               \
+    SIZE(lt_name, 256)                       \
+    SIZE(lt_topic_describe, 264)             \
+    SIZE(lt_partition_row, 40)               \
+    SIZE(lt_topic_describe_answer, 600)      \
+    SIZE(lt_topic_attach, 264)               \
+    SIZE(lt_topic_attach_answer, 16)         \
+    SIZE(lt_topic_detach, 8)                 \
+    SIZE(lt_ring_attach, 16)                 \
+    SIZE(lt_ring_attach_answer, 24)          \
+    SIZE(lt_consumer_open, 8)                \
+    SIZE(lt_consumer_answer, 8)              \
+    SIZE(lt_consumer_close, 8)               \
+    SIZE(lt_reader_open, 8)                  \
+    SIZE(lt_reader_close, 8)                 \
+    SIZE(lt_status_answer, 48)               \
+    SIZE(lt_clients, 8)                      \
+    SIZE(lt_client_row, 160)                 \
+    IS(LT_MSG_MAX, 65536)                    \
     IS(LT_MSG_FOLD, 16)
 
 #define SIZE_HOLDS(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type " has " #bytes " bytes");
@@ -258,10 +258,13 @@ WHOLE_LINES(lt_counter);
 
 /* Places that are computed, not fields. */
 _Static_assert(LT_TOPIC_HEAD_AT == sizeof(struct lt_region), "the topic's head is right behind the region's");
-_Static_assert(LT_TOPIC_HEAD_AT + sizeof(struct lt_topic_head) <= LT_TOPIC_MAP_AT, "the head ends before the map");
+_Static_assert(LT_TOPIC_HEAD_AT + sizeof(struct lt_topic_head) <= LT_TOPIC_MAP_AT,
+               "the head ends before the map");
 _Static_assert(LT_TOPIC_PARTS_AT % LT_LINE == 0, "partitions begin on a line");
-_Static_assert(LT_TOPIC_MAP_AT + LT_BUCKETS * sizeof(uint16_t) <= LT_TOPIC_PARTS_AT, "the map ends before them");
-_Static_assert(sizeof(struct lt_counters_head) <= LT_COUNTERS_AT, "the counters' head ends before the entries");
+_Static_assert(LT_TOPIC_MAP_AT + LT_BUCKETS * sizeof(uint16_t) <= LT_TOPIC_PARTS_AT,
+               "the map ends before them");
+_Static_assert(sizeof(struct lt_counters_head) <= LT_COUNTERS_AT,
+               "the counters' head ends before the entries");
 
 /* Numbers that are packed into others, or index bit maps. */
 _Static_assert(LT_RINGS > LT_RINGS_RETIRED + 1, "the current ring, the retired ones, and one being made");
@@ -274,14 +277,15 @@ _Static_assert(LT_BELLS <= 1u << 12, "a bell has 12 bits of a reader's ident");
 _Static_assert(LT_TOPIC_PARTITIONS_MAX <= 1u << 16, "a partition has 16 bits of a reader's ident");
 _Static_assert(LT_TOPIC_NAME_MAX < sizeof(((struct lt_topic_head *)0)->name), "a name and its 0");
 _Static_assert(LT_COUNT_MOVED < LT_CLIENT_COUNTERS, "a mailbox has room for its counters");
-_Static_assert(sizeof(struct lt_topic_describe_answer) + sizeof(struct lt_msg) < LT_MSG_MAX, "an answer fits");
+_Static_assert(sizeof(struct lt_topic_describe_answer) + sizeof(struct lt_msg) < LT_MSG_MAX,
+               "an answer fits");
 _Static_assert(LT_RING_SIZE_MAX / LT_UNIT <= (LT_POS_MASK + 1ull) / 2, "positions of a ring are told apart");
 
 uint64_t lt_fingerprint(void)
 {
-#define SIZE_NUMBER(type, bytes)      bytes,
+#define SIZE_NUMBER(type, bytes) bytes,
 #define AT_NUMBER(type, field, place) place,
-#define IS_NUMBER(constant, value)    value,
+#define IS_NUMBER(constant, value) value,
     static const uint64_t numbers[] = { LAYOUT(SIZE_NUMBER, AT_NUMBER, IS_NUMBER) };
     uint64_t hash = 0xcbf29ce484222325ull; /* FNV-1a, over whole numbers: order counts */
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)

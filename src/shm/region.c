@@ -1,6 +1,7 @@
 /* region: making, checking and mapping of sealed memfds. */
 #include "shm/region.h"
 
+#include <leat.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,7 +11,6 @@
 
 #include "base/atomic.h"
 #include "base/err.h"
-#include "leat.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008u /* Linux 6.3 */
@@ -74,11 +74,11 @@ int lt_region_reopen_readonly(int fd)
 
 /* Every page gets its entry in the page table now. The memory is there already, so this can only save faults, and that
  * it did not work is no error. */
-static void populate_all(const void *base, uint64_t size, int writable)
+static void populate_all(void *base, uint64_t size, int writable)
 {
     int advice = writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
     int done;
-    while ((done = madvise((void *)(uintptr_t)base, size, advice)) != 0 && errno == EINTR)
+    while ((done = madvise(base, size, advice)) != 0 && errno == EINTR)
         ;
     if (done == 0)
         return;
@@ -87,7 +87,8 @@ static void populate_all(const void *base, uint64_t size, int writable)
         lt_load_relaxed32((const uint32_t *)(const void *)((const char *)base + at));
 }
 
-int lt_region_map(int fd, uint64_t size, int writable, int populate, uint64_t twice_at, uint64_t twice_size, void **base)
+int lt_region_map(int fd, uint64_t size, int writable, int populate, uint64_t twice_at, uint64_t twice_size,
+                  void **base)
 {
     int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
     /* The whole range first, so that nobody else's mapping can come between the two. */
@@ -164,21 +165,23 @@ int lt_region_check(const void *base, enum lt_region_kind kind, uint64_t size, u
     uint32_t ready = lt_load_acquire32(&region->ready);
     uint64_t magic = lt_load_relaxed64(&region->magic);
     if (magic != LT_REGION_MAGIC || ready != LT_REGION_READY)
-        return lt_fail(LEAT_EPROTO, "%s region: magic %#llx, ready %#x: not a region of leat, or not finished", name,
+        return lt_fail(LEAT_EPROTO,
+                       "%s region: magic %#llx, ready %#x: not a region of leat, or not finished", name,
                        (unsigned long long)magic, ready);
 
     uint32_t version = lt_load_relaxed32(&region->version);
     uint64_t fingerprint = lt_load_relaxed64(&region->fingerprint);
     if (version != LT_LAYOUT_VERSION || fingerprint != lt_fingerprint())
-        return lt_fail(LEAT_EVERSION, "%s region: layout %u, fingerprint %016llx; this build has %u, %016llx", name,
-                       version, (unsigned long long)fingerprint, LT_LAYOUT_VERSION,
+        return lt_fail(LEAT_EVERSION, "%s region: layout %u, fingerprint %016llx; this build has %u, %016llx",
+                       name, version, (unsigned long long)fingerprint, LT_LAYOUT_VERSION,
                        (unsigned long long)lt_fingerprint());
 
     uint32_t found_kind = lt_load_relaxed32(&region->kind);
     uint64_t found_size = lt_load_relaxed64(&region->size);
     uint64_t found_id = lt_load_relaxed64(&region->id);
     if (found_kind != (uint32_t)kind || found_size != size || found_id != id)
-        return lt_fail(LEAT_EPROTO, "region is a %s (%u) of %llu bytes, id %llu; wanted a %s of %llu bytes, id %llu",
+        return lt_fail(LEAT_EPROTO,
+                       "region is a %s (%u) of %llu bytes, id %llu; wanted a %s of %llu bytes, id %llu",
                        kind_name(found_kind), found_kind, (unsigned long long)found_size,
                        (unsigned long long)found_id, name, (unsigned long long)size, (unsigned long long)id);
     return 0;

@@ -1,11 +1,11 @@
 /* topic: see topic.h. */
 #include "shm/topic.h"
 
+#include <leat.h>
 #include <string.h>
 
 #include "base/atomic.h"
 #include "base/err.h"
-#include "leat.h"
 
 void lt_topic_map_init(void *page, uint32_t partitions)
 {
@@ -28,7 +28,8 @@ int lt_topic_name_check(const char *name, size_t size)
         return lt_fail(LEAT_EINVAL, "a topic's name has %zu bytes; the limit is %u", size, LT_TOPIC_NAME_MAX);
     for (size_t i = 0; i < size; i++)
         if (!is_name_byte((unsigned char)name[i]))
-            return lt_fail(LEAT_EINVAL, "a topic's name has byte 0x%02x at %zu; allowed are A-Z a-z 0-9 . _ -",
+            return lt_fail(LEAT_EINVAL,
+                           "a topic's name has byte 0x%02x at %zu; allowed are A-Z a-z 0-9 . _ -",
                            (unsigned char)name[i], i);
     if ((size == 1 && name[0] == '.') || (size == 2 && memcmp(name, "..", 2) == 0))
         return lt_fail(LEAT_EINVAL, "a topic cannot be called \"%.*s\"", (int)size, name);
@@ -46,7 +47,8 @@ void lt_partition_bell_set(struct lt_partition *p, uint32_t bell, int on)
     bells = on ? bells | bit : bells & ~bit;
     summary = bells != 0 ? summary | 1ull << word : summary & ~(1ull << word);
     lt_store_release64(&p->bells[word], bells);
-    lt_store_release64(&p->bell_summary, summary); /* [bells.list] pairs with the load in lt_partition_ring_bells */
+    lt_store_release64(&p->bell_summary,
+                       summary); /* [bells.list] pairs with the load in lt_partition_ring_bells */
 }
 
 uint32_t lt_partition_ring_bells(const struct lt_partition *p, struct lt_bells *bells)

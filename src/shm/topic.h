@@ -74,15 +74,15 @@ static inline uint64_t lt_topic_bytes(uint32_t partitions)
 }
 static inline struct lt_topic_head *lt_topic_head(const void *page)
 {
-    return (struct lt_topic_head *)(uintptr_t)((const char *)page + LT_TOPIC_HEAD_AT);
+    return (struct lt_topic_head *)(void *)((const char *)page + LT_TOPIC_HEAD_AT);
 }
 static inline uint16_t *lt_topic_map(const void *page)
 {
-    return (uint16_t *)(uintptr_t)((const char *)page + LT_TOPIC_MAP_AT);
+    return (uint16_t *)(void *)((const char *)page + LT_TOPIC_MAP_AT);
 }
 static inline struct lt_partition *lt_topic_partition(const void *page, uint32_t partition)
 {
-    return (struct lt_partition *)(uintptr_t)((const char *)page + LT_TOPIC_PARTS_AT) + partition;
+    return (struct lt_partition *)(void *)((const char *)page + LT_TOPIC_PARTS_AT) + partition;
 }
 static inline struct lt_ring_gate *lt_partition_gate(struct lt_partition *p, uint32_t ring)
 {
