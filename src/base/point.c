@@ -46,16 +46,27 @@ static void refuse(const char *text)
     _exit(EXIT_STATUS);
 }
 
+static bool read_how(const char *text, enum how *how)
+{
+    for (*how = KILL; *how <= EXIT; (*how)++)
+        if (strcmp(text, how_names[*how]) == 0)
+            return true;
+    return false;
+}
+
 static void read_entry(const char *text)
 {
-    struct entry *entry = &entries[entry_count];
-    char how[8] = "kill", rest;
-    if (entry_count == ENTRIES ||
-        sscanf(text, "%63[^:]:%u:%7[a-z]%c", entry->name, &entry->count, how, &rest) < 2)
+    if (entry_count == ENTRIES)
         refuse(text);
-    for (entry->how = KILL; strcmp(how, how_names[entry->how]) != 0; entry->how++)
-        if (entry->how == EXIT)
-            refuse(text);
+    struct entry *entry = &entries[entry_count];
+    char parts[128], *rest = parts, *end = parts;
+    snprintf(parts, sizeof parts, "%s", text);
+    const char *name = strsep(&rest, ":"), *count = strsep(&rest, ":"), *how = rest ? rest : "kill";
+    entry->count = count ? (uint32_t)strtoul(count, &end, 10) : 0;
+    if (!*name || strlen(name) >= sizeof entry->name || entry->count == 0 || *end != 0 ||
+        !read_how(how, &entry->how))
+        refuse(text);
+    strcpy(entry->name, name);
     entry_count++;
 }
 
@@ -68,25 +79,26 @@ static void read_environment(void)
     for (char *text; copy && (text = strsep(&rest, ","));)
         read_entry(text);
     free(copy);
-    file_path = getenv("LEAT_KILL_FILE");
+    const char *path = getenv("LEAT_KILL_FILE");
+    file_path = path ? strdup(path) : NULL;
 }
 
 /* Whether this entry may act: it is written down now, and was not before. */
 static bool write_down(const struct entry *entry)
 {
-    char line[128], text[ENTRIES * sizeof line];
+    char line[128], text[ENTRIES * sizeof line] = "\n";
     int fd = open(file_path, O_CREAT | O_RDWR | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0) {
         dprintf(STDERR_FILENO, "LEAT_KILL_FILE: %s: %s\n", file_path, strerror(errno));
         return true;
     }
     flock(fd, LOCK_EX); /* let go by close or by death */
-    ssize_t size = read(fd, text, sizeof text - 1);
-    text[size > 0 ? size : 0] = 0;
-    int line_size = snprintf(line, sizeof line, "%s:%u:%s\n", entry->name, entry->count,
+    ssize_t size = read(fd, text + 1, sizeof text - 2);
+    text[size > 0 ? size + 1 : 1] = 0;
+    int line_size = snprintf(line, sizeof line, "\n%s:%u:%s\n", entry->name, entry->count,
                              how_names[entry->how]);
     bool is_new = !strstr(text, line);
-    if (is_new && write(fd, line, (size_t)line_size) < 0)
+    if (is_new && write(fd, line + 1, (size_t)line_size - 1) < 0)
         dprintf(STDERR_FILENO, "LEAT_KILL_FILE: %s: %s\n", file_path, strerror(errno));
     close(fd);
     return is_new;

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -43,12 +45,29 @@ static int allocate(int fd, uint64_t size)
     return 0;
 }
 
+/* Bytes that the machine can still give without killing somebody for them: the kernel would rather do that than fail
+ * our fallocate. UINT64_MAX where it does not say. */
+static uint64_t available_bytes(void)
+{
+    char text[512], *line;
+    int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return UINT64_MAX;
+    ssize_t size = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[size > 0 ? size : 0] = 0;
+    line = strstr(text, "MemAvailable:");
+    return line ? strtoull(line + strlen("MemAvailable:"), NULL, 10) * 1024 : UINT64_MAX;
+}
+
 int lt_region_create(const char *name, uint64_t size, uint64_t *size_out)
 {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     if (size == 0 || size > INT64_MAX - page)
         return -EINVAL;
     size = (size + page - 1) & ~(page - 1);
+    if (size > available_bytes())
+        return -ENOMEM;
 
     int fd = create_memfd(name);
     if (fd < 0)

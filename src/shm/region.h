@@ -40,7 +40,7 @@ struct lt_region {
 uint64_t lt_fingerprint(void);
 
 /* A new memfd of `size` bytes (rounded up to pages), allocated in full, sealed, 0600. Returns the descriptor or
- * -errno (ENOMEM, ENFILE ...). *size_out, when given, is the rounded size. */
+ * -errno (ENOMEM: also when the machine has less available; ENFILE ...). *size_out, when given, is the rounded size. */
 int lt_region_create(const char *name, uint64_t size, uint64_t *size_out);
 /* A read-only descriptor of the same memfd, or -errno. */
 int lt_region_reopen_readonly(int fd);
