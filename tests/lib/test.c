@@ -1,6 +1,7 @@
 /* The harness of test.h: runs the tests of one program, each in a child of its own.
  *
  *     PROGRAM [--list] [--only NAME] [--match PART]... [--seed N]
+ *     PROGRAM --role NAME SEED [ARGUMENT]...
  *
  * Prints a line a test and at the end `N passed, N failed, N skipped`; exits 1 when one failed.
  *
@@ -35,6 +36,8 @@ enum outcome { PASSED, FAILED, SKIPPED };
 
 static struct test_case *first_test;
 static struct test_case **next_place = &first_test;
+static struct test_role *first_role;
+static const char *const *role_arguments;
 
 static const char *program_path;
 static uint64_t run_seed;
@@ -49,7 +52,18 @@ void test_register(struct test_case *test)
     next_place = &test->next;
 }
 
+void test_register_role(struct test_role *role)
+{
+    role->next = first_role;
+    first_role = role;
+}
+
 /* ---- called from tests ---- */
+
+const char *const *test_role_arguments(void)
+{
+    return role_arguments;
+}
 
 uint64_t test_seed(void)
 {
@@ -368,6 +382,13 @@ static void report(const struct test_case *test, enum outcome outcome, double se
         print_again(test);
 }
 
+static void read_slowdown(void)
+{
+    const char *slow = getenv("LEAT_TEST_SLOWDOWN");
+    if (slow && atoi(slow) > 0)
+        slowdown = atoi(slow);
+}
+
 /* Tests may drop privileges or hand paths to other processes, so the path that we print is the whole one. */
 static const char *whole_path(const char *path)
 {
@@ -375,18 +396,35 @@ static const char *whole_path(const char *path)
     return realpath(path, whole) ? whole : path;
 }
 
+/* Another process of a test, executed by it. Its random numbers follow from the test's seed and its name. */
+static int run_role(char **argv)
+{
+    for (const struct test_role *role = first_role; role; role = role->next) {
+        if (strcmp(role->name, argv[0]) != 0)
+            continue;
+        run_seed = strtoull(argv[1], NULL, 0);
+        random_state = run_seed ^ hash_name(role->name);
+        role_arguments = (const char *const *)argv + 2;
+        read_slowdown();
+        role->run();
+        return 0;
+    }
+    fprintf(stderr, "no role is named %s\n", argv[0]);
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
     int count[3] = { 0 };
+    if (argc >= 4 && strcmp(argv[1], "--role") == 0)
+        return run_role(argv + 2);
     program_path = whole_path(argv[0]);
     if (getrandom(&run_seed, sizeof run_seed, 0) != sizeof run_seed)
         run_seed = (uint64_t)getpid();
     run_seed >>= 32; /* short enough to type */
     struct wish wish = read_arguments(argc, argv);
 
-    const char *slow = getenv("LEAT_TEST_SLOWDOWN");
-    if (slow && atoi(slow) > 0)
-        slowdown = atoi(slow);
+    read_slowdown();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     setvbuf(stdout, NULL, _IOLBF, 0);
 

@@ -33,6 +33,11 @@
 
 #define TEST_LIMIT_SECONDS 60
 
+/* ROLE(name) { ... }: what another process of a test does: the same program, executed afresh as
+ * `PROGRAM --role NAME ...`. It ends well by returning. Who starts it and how they talk is not the harness's business:
+ * tests/lib/bus.h. */
+#define ROLE(name) ROLE_DEFINE(name)
+
 #define CHECK(expr)                                            \
     do {                                                       \
         if (!(expr))                                           \
@@ -73,6 +78,9 @@ bool test_long(void);
 /* How much slower than usual this run may be (1, or more under a sanitizer): multiply own time limits by it. */
 int test_slowdown(void);
 
+/* In a role: what follows its name on the command line, NULL behind the last. */
+const char *const *test_role_arguments(void);
+
 /* ---- behind the macros ---- */
 
 struct test_case {
@@ -84,7 +92,14 @@ struct test_case {
     struct test_case *next;
 };
 
+struct test_role {
+    const char *name;
+    void (*run)(void);
+    struct test_role *next;
+};
+
 void test_register(struct test_case *test);
+void test_register_role(struct test_role *role);
 __attribute__((noreturn, format(printf, 3, 4))) void test_fail(const char *file, int line, const char *format,
                                                                ...);
 __attribute__((noreturn, format(printf, 1, 2))) void test_skip(const char *format, ...);
@@ -115,5 +130,14 @@ void test_check_mem(const char *file, int line, const char *what, const void *go
         test_register(&test);                                         \
     }                                                                 \
     static void test_body_##name_(void)
+
+#define ROLE_DEFINE(name_)                                                           \
+    static void role_body_##name_(void);                                             \
+    __attribute__((constructor)) static void role_add_##name_(void)                  \
+    {                                                                                \
+        static struct test_role role = { .name = #name_, .run = role_body_##name_ }; \
+        test_register_role(&role);                                                   \
+    }                                                                                \
+    static void role_body_##name_(void)
 
 #endif
