@@ -1,0 +1,235 @@
+/* leat: the bus from a shell. Finds the command, says what it can do, and knows the names that are taken.
+ *
+ *     leat [--bus BUS] [--json] COMMAND ...
+ *
+ * `--bus`, `--json` and `--help` are understood before and behind the command's name.
+ */
+#include "cli.h"
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct command {
+    const char *group; /* the word before the name, or NULL */
+    const char *name;
+    int (*run)(struct cli *cli, int argc, char **argv); /* NULL: comes with a later version */
+    const char *does;
+    const char *usage;
+};
+
+static const struct command commands[] = {
+    { NULL, "status", status_main, "what the bus is and who is on it",
+      "[--clients] [--counters]\n"
+      "  --clients            every client: pid, uid, what it holds\n"
+      "  --counters           every counter; needs no leatd that lives\n" },
+    { "topic", "create", topic_create_main, "create topics, and say what they cost",
+      "NAME... [--partitions N] [OPTION]...\n"
+      "  --partitions N       1 to 4096 (default 1)\n"
+      "  --ring-size SIZE     payload bytes of one partition (default 4MiB)\n"
+      "  --on-full WHAT       block, overwrite or error (default block)\n"
+      "  --partitioner NAME   xxh3, or murmur2 as in Kafka's Java client (default xxh3)\n"
+      "  --mode MODE          like a file's: r consume, w produce (default 0660)\n"
+      "  --owner USER[:GROUP] only root gives away (default: you)\n"
+      "  --level LEVEL        ring; written and durable come with the log\n"
+      "  --no-log             memory only, also once there is a log\n"
+      "  --if-not-exists      an existing topic of that name is no error\n" },
+    { "topic", "list", topic_list_main, "every topic in a line", "\n" },
+    { "topic", "describe", topic_describe_main, "a topic's settings, cost and partitions", "NAME...\n" },
+    { "topic", "delete", topic_delete_main, "delete topics with all that is in them", "NAME...\n" },
+    { "topic", "alter", NULL, NULL, NULL },
+    { "topic", "alias", NULL, NULL, NULL },
+    { NULL, "produce", produce_main, "send stdin, a record a line",
+      "TOPIC [OPTION]... <INPUT\n"
+      "  -K SEP               the key stands before SEP\n"
+      "  -D DELIM             what ends a record (default \\n)\n"
+      "  -Z                   an empty key or value is null\n"
+      "  -H NAME=VALUE        a header of every record; without = its value is null\n"
+      "  -p N                 to this partition\n"
+      "  --partitioner NAME   xxh3, murmur2 or roundrobin (default: as the topic says)\n"
+      "  --batch N            at most N records at once (default 500)\n"
+      "  --rate N             records a second\n"
+      "  --level LEVEL        wait for that level: ring\n"
+      "  --exclusive          hold the topic alone\n"
+      "  --on-error WHAT      stop, or continue with the next record (default stop)\n"
+      "  --full-timeout TIME  how long a full ring is waited for (default 30s)\n"
+      "  -f FORMAT            print each acknowledged record; `man leat` has the tokens\n" },
+    { NULL, "consume", consume_main, "print records",
+      "TOPIC... [OPTION]...\n"
+      "  -p N                 this partition only; may be repeated\n"
+      "  -o WHERE             beginning, end, OFFSET, -N (the last N) or s@MS (a time) (default end)\n"
+      "  -c N                 stop after N records\n"
+      "  -e                   stop at what is the end now\n"
+      "  --idle-exit TIME     stop after so long without a record\n"
+      "  -f FORMAT            default '%s\\n'; `man leat` has the tokens\n"
+      "  --reset WHERE        earliest, latest or error, for who fell behind (default earliest)\n"
+      "  --gate               keep every record until it was read here\n"
+      "  --client-id ID       the name that `status --clients` shows\n"
+      "  --max-poll-records N at most N records between two flushes (default 500)\n"
+      "  --trace-rebalance    say which partitions are read\n" },
+    { NULL, "run", run_main, "run a command with a bus of its own",
+      "[--verbose] [--] COMMAND [ARGUMENT]...\n"
+      "  --verbose            leatd's messages on stderr\n" },
+    { NULL, "group", NULL, NULL, NULL },
+    { NULL, "repartition", NULL, NULL, NULL },
+    { NULL, "migrate", NULL, NULL, NULL },
+    { NULL, "pipe", NULL, NULL, NULL },
+    { NULL, "size", NULL, NULL, NULL },
+    { NULL, "keys", NULL, NULL, NULL },
+    { NULL, "perf", NULL, NULL, NULL },
+};
+
+enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
+
+/* ---- complaints ---- */
+
+__attribute__((format(printf, 2, 0))) static void say(const struct cli *cli, const char *format, va_list args)
+{
+    if (cli->command)
+        fprintf(stderr, "leat: %s: ", cli->command);
+    else
+        fprintf(stderr, "leat: ");
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+}
+
+int cli_fail(const struct cli *cli, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(cli, format, args);
+    va_end(args);
+    return CLI_FAILED;
+}
+
+const char *cli_why(int error)
+{
+    const char *text = leat_last_error(NULL);
+    return *text ? text : leat_strerror(error);
+}
+
+int cli_fail_error(const struct cli *cli, int error)
+{
+    return cli_fail(cli, "%s", cli_why(error));
+}
+
+void cli_misused(const struct cli *cli, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(cli, format, args);
+    va_end(args);
+    fprintf(stderr, "leat%s%s --help says how\n", cli->command ? " " : "", cli->command ? cli->command : "");
+    exit(CLI_USAGE);
+}
+
+void *cli_have(void *memory)
+{
+    if (memory)
+        return memory;
+    fputs("leat: no memory\n", stderr);
+    exit(CLI_FAILED);
+}
+
+leat_bus *cli_open(const struct cli *cli)
+{
+    leat_bus *bus;
+    int r = leat_open(&bus, cli->bus);
+    if (r >= 0)
+        return bus;
+    cli_fail_error(cli, r);
+    return NULL;
+}
+
+/* ---- finding the command ---- */
+
+static void print_help(void)
+{
+    puts("usage: leat [--bus BUS] [--json] COMMAND ...\n");
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        const struct command *c = &commands[i];
+        if (c->run)
+            printf("  %s%s%-*s %s\n", c->group ? c->group : "", c->group ? " " : "", c->group ? 9 : 15,
+                   c->name, c->does);
+    }
+    puts("\n"
+         "  --bus BUS    a name, or the absolute path of a directory (default: $LEAT_BUS, else \"default\")\n"
+         "  --json       JSON instead of tables\n"
+         "  --version    what this is\n"
+         "\n"
+         "`leat COMMAND --help` has a command's options, `man leat` an example for each.");
+}
+
+/* What stands before the command. Returns the index of the command's first word. */
+static int read_globals(struct cli *cli, int argc, char **argv)
+{
+    enum { OPT_VERSION = 1000 };
+    static const struct option longs[] = {
+        { "version", no_argument, NULL, OPT_VERSION },
+        OPTIONS_COMMON,
+    };
+    for (int c; (c = options_next(cli, argc, argv, "+hV", longs)) >= 0;) {
+        if (c == 'h')
+            print_help();
+        else
+            puts("leat " LEAT_VERSION);
+        exit(CLI_DONE);
+    }
+    return optind;
+}
+
+static const struct command *find_command(char **words, int count)
+{
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        const struct command *c = &commands[i];
+        if (!c->group && strcmp(c->name, words[0]) == 0)
+            return c;
+        if (c->group && count > 1 && strcmp(c->group, words[0]) == 0 && strcmp(c->name, words[1]) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+static int misnamed(struct cli *cli, char **words, int count)
+{
+    if (strcmp(words[0], "topic") == 0 && count > 1 && words[1][0] != '-')
+        cli_misused(cli, "topic %s: no such command: create, list, describe, delete", words[1]);
+    if (strcmp(words[0], "topic") == 0)
+        cli_misused(cli, "topic: create, list, describe or delete?");
+    cli_misused(cli, "%s: no such command", words[0]);
+}
+
+/* What a command prints with stdio is written before it is called done; one that failed has said why. */
+static int end_output(const struct cli *cli, int status)
+{
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == CLI_DONE)
+        return cli_fail(cli, "cannot write to stdout: %s", strerror(errno));
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct cli cli = { 0 };
+    int first = read_globals(&cli, argc, argv);
+    if (first == argc)
+        cli_misused(&cli, "which command?");
+    const struct command *command = find_command(argv + first, argc - first);
+    if (!command)
+        return misnamed(&cli, argv + first, argc - first);
+
+    char name[32];
+    snprintf(name, sizeof name, "%s%s%s", command->group ? command->group : "", command->group ? " " : "",
+             command->name);
+    cli.command = name;
+    cli.usage = command->usage;
+    if (!command->run)
+        return cli_fail(&cli, "comes with a later version");
+
+    first += command->group ? 1 : 0;
+    optind = 0; /* glibc: a fresh start on another array */
+    return end_output(&cli, command->run(&cli, argc - first, argv + first));
+}
