@@ -102,6 +102,14 @@ static bool fits_below_limit(struct lt_ring *ring, uint64_t offset, uint32_t cou
     return fits(ring, offset, count, pos, units);
 }
 
+/* Is a limit above what we take for the tail? Then others have claimed on since we looked: look again, the ring need not
+ * be full. Each limit is asked by itself: they are read one after the other. */
+static bool overtaken(const struct lt_ring *ring, uint64_t offset, uint64_t pos)
+{
+    uint64_t ahead = (ring->cached_limit_pos - pos) & LT_POS_MASK;
+    return ring->cached_limit_offset > offset || (ahead != 0 && ahead <= LT_POS_MASK / 2);
+}
+
 int lt_ring_claim(struct lt_ring *ring, uint32_t owner, uint32_t count, uint32_t units, uint32_t epoch_max,
                   struct lt_claim *claim)
 {
@@ -118,8 +126,11 @@ int lt_ring_claim(struct lt_ring *ring, uint32_t owner, uint32_t count, uint32_t
             return LT_RING_STALE;
         uint64_t pos = lt_hi_pos(last.hi) + lt_hi_units(last.hi);
         uint64_t offset = lt_ring_offset(ring, next);
-        if (!fits_below_limit(ring, offset, count, pos, units))
+        if (!fits_below_limit(ring, offset, count, pos, units)) {
+            if (overtaken(ring, offset, pos))
+                continue;
             return LT_RING_FULL;
+        }
         uint64_t lap = next >> ring->slot_shift;
         if (lap >= LT_LAP_MAX)
             return LT_RING_WORN;
