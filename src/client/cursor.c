@@ -1,0 +1,238 @@
+/* cursor: see cursor.h. Everything here may attach a ring, which is a request to leatd; what polls do often is in poll.c.
+ *
+ * What leatd stores for a rotation, and the order in which it is read here: gate of the new ring, then [rotation.publish]
+ * current_ring; first_ring moves up before a gate is used again. So a gate that was read is that ring's when first_ring has
+ * not passed the ring's number afterwards.
+ */
+#include "client/cursor.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/consumer.h"
+#include "shm/wire.h"
+
+/* --- the entry in the mailbox --- */
+
+static void give_entry(leat_bus *bus, struct lt_cursor *cursor)
+{
+    lt_store_release64(&cursor->entry->ident, 0);
+    pthread_mutex_lock(&bus->mutex);
+    lt_bus_entry_give(bus, cursor->entry_number);
+    pthread_mutex_unlock(&bus->mutex);
+}
+
+static int ask(leat_bus *bus, enum lt_msg_type type, uint32_t entry)
+{
+    struct lt_reader_open body = { .entry = entry };
+    struct lt_request request = { .type = type, .body = &body, .body_size = sizeof body };
+    request.remember = type == LT_MSG_READER_OPEN;
+    if (type == LT_MSG_READER_CLOSE) { /* the bodies are alike */
+        request.forget = LT_MSG_READER_OPEN;
+        request.forget_body = &body;
+        request.forget_size = sizeof body;
+    }
+    return lt_link_call(&bus->link, &request);
+}
+
+int lt_cursor_open(leat_consumer *c, struct lt_attached *topic, uint32_t partition, struct lt_cursor **out)
+{
+    leat_bus *bus = c->handle.bus;
+    pthread_mutex_lock(&bus->mutex);
+    int entry = lt_bus_entry_take(bus);
+    pthread_mutex_unlock(&bus->mutex);
+    if (entry < 0)
+        return entry;
+    struct lt_cursor *cursor = aligned_alloc(64, (sizeof *cursor + 63) & ~(size_t)63);
+    if (cursor == NULL) {
+        pthread_mutex_lock(&bus->mutex);
+        lt_bus_entry_give(bus, (uint32_t)entry);
+        pthread_mutex_unlock(&bus->mutex);
+        return lt_fail(LEAT_ENOMEM, "%s: %zu bytes", topic->name, sizeof *cursor);
+    }
+    memset(cursor, 0, sizeof *cursor);
+    cursor->topic = topic;
+    cursor->partition = partition;
+    cursor->part = lt_attached_partition(topic, partition);
+    cursor->global = topic->head->first_global + partition;
+    cursor->entry_number = (uint32_t)entry;
+    cursor->entry = &bus->mailbox->readers[entry];
+    lt_store_relaxed64(&cursor->entry->pin, LT_PIN_NONE);
+    /* A gate keeps everything until the position is known: nothing is overwritten between the two. */
+    lt_store_relaxed64(&cursor->entry->keep, c->gate ? 0 : LT_PIN_NONE);
+    lt_store_relaxed64(&cursor->entry->position, 0);
+    /* [reader.ident] release: pin and keep come before. leatd, or the next worker, loads it with acquire. */
+    lt_store_release64(&cursor->entry->ident, LT_READER_IDENT(topic->topic_id, partition, c->bell_number));
+    int r = ask(bus, LT_MSG_READER_OPEN, (uint32_t)entry);
+    if (r < 0) {
+        give_entry(bus, cursor);
+        free(cursor);
+        return r;
+    }
+    *out = cursor;
+    return 0;
+}
+
+void lt_cursor_close(leat_consumer *c, struct lt_cursor *cursor)
+{
+    lt_cursor_unpin(cursor);
+    lt_store_release64(&cursor->entry->keep, LT_PIN_NONE);
+    ask(c->handle.bus, LT_MSG_READER_CLOSE, cursor->entry_number); /* a bus that is gone reads no mailbox */
+    give_entry(c->handle.bus, cursor);
+    lt_cursor_forget(cursor);
+    if (cursor->mapped != NULL)
+        lt_mapped_drop(cursor->mapped);
+    free(cursor);
+}
+
+void lt_cursor_forget(struct lt_cursor *cursor)
+{
+    for (uint32_t i = 0; i < cursor->left_count; i++)
+        lt_mapped_drop(cursor->left[i]);
+    cursor->left_count = 0;
+}
+
+/* --- which ring --- */
+
+/* The number of the ring that holds `offset`; the oldest one for an offset below it. */
+static uint32_t ring_of(struct lt_partition *part, uint64_t offset)
+{
+    for (;;) {
+        uint32_t first = lt_load_acquire32(&part->first_ring);
+        uint32_t ring = lt_load_acquire32(&part->current_ring); /* [rotation.publish] */
+        while (ring != first && lt_load_acquire64(&lt_partition_gate(part, ring)->base_offset) > offset)
+            ring--;
+        if (lt_load_acquire32(&part->first_ring) == first)
+            return ring;
+    }
+}
+
+uint64_t lt_cursor_beginning(const struct lt_cursor *cursor)
+{
+    struct lt_partition *part = cursor->part;
+    for (;;) {
+        uint32_t first = lt_load_acquire32(&part->first_ring);
+        uint32_t current = lt_load_acquire32(&part->current_ring);
+        uint64_t beginning = 0;
+        for (uint32_t ring = first;; ring++) {
+            const struct lt_ring_gate *gate = lt_partition_gate(part, ring);
+            uint64_t base = lt_load_acquire64(&gate->base_offset);
+            beginning = lt_load_acquire64(&gate->announced);
+            if (beginning < base)
+                beginning = base;
+            if (ring == current || beginning < lt_load_acquire64(&gate->end_offset))
+                break;
+        }
+        if (lt_load_acquire32(&part->first_ring) == first)
+            return beginning;
+    }
+}
+
+static int damaged(const struct lt_cursor *cursor)
+{
+    return lt_fail(LEAT_EPROTO, "%s: partition %u: the ring's words are damaged", cursor->topic->name,
+                   cursor->partition);
+}
+
+/* Maps a ring by offset; again when it was dropped between the look at the page and the answer. */
+static int map_ring_of(struct lt_cursor *cursor, uint64_t offset, struct lt_mapped **mapped)
+{
+    for (;;) {
+        uint32_t ring = ring_of(cursor->part, offset);
+        lt_point("consume.move");
+        int r = lt_attached_map(cursor->topic, cursor->partition, ring, false, mapped);
+        if (r != LEAT_EOFFSET || ring == ring_of(cursor->part, offset))
+            return r;
+    }
+}
+
+int lt_cursor_end(struct lt_cursor *cursor, uint64_t *offset)
+{
+    uint64_t pos;
+    uint32_t epoch;
+    if (cursor->mapped != NULL && cursor->mapped->ring == lt_load_acquire32(&cursor->part->current_ring))
+        return lt_ring_find_tail(&cursor->ring, offset, &pos, &epoch) == LT_RING_CORRUPT ? damaged(cursor)
+                                                                                         : 0;
+    struct lt_mapped *mapped;
+    int r = map_ring_of(cursor, UINT64_MAX, &mapped);
+    if (r < 0)
+        return r;
+    r = lt_ring_find_tail(&mapped->view, offset, &pos, &epoch) == LT_RING_CORRUPT ? damaged(cursor) : 0;
+    lt_mapped_drop(mapped);
+    return r;
+}
+
+int lt_cursor_go(struct lt_cursor *cursor, uint64_t offset)
+{
+    if (cursor->mapped == NULL || cursor->mapped->ring != ring_of(cursor->part, offset)) {
+        struct lt_mapped *mapped;
+        if (cursor->left_count == LT_RINGS)
+            return 1;
+        int r = map_ring_of(cursor, offset, &mapped);
+        if (r < 0)
+            return r;
+        if (cursor->mapped != NULL)
+            cursor->left[cursor->left_count++] = cursor->mapped;
+        cursor->mapped = mapped;
+        cursor->ring = mapped->view;
+    }
+    lt_cursor_place(cursor, offset);
+    cursor->beyond = false;
+    lt_store_relaxed64(&cursor->entry->position, offset); /* relaxed: for `leat status` */
+    return 0;
+}
+
+void lt_cursor_skip_gaps(struct lt_cursor *cursor)
+{
+    const struct lt_slot *slot;
+    while (lt_ring_peek(&cursor->ring, cursor->position, &slot) == LT_KIND_GAP)
+        lt_cursor_place(cursor, cursor->position + 1);
+}
+
+/* --- times --- */
+
+/* Walks one ring from *offset on. 0: *offset is the answer (a record of that time, or where nothing is published yet);
+ * 1: the ring is over, *offset is where the next one begins. */
+static int scan_ring(const struct lt_ring *ring, int64_t timestamp_ms, uint64_t *offset)
+{
+    for (;; ++*offset) {
+        const struct lt_slot *slot;
+        if (*offset >= lt_load_acquire64(&ring->gate->end_offset))
+            return 1;
+        switch (lt_ring_peek(ring, *offset, &slot)) {
+        case LT_KIND_RECORD:
+            if ((int64_t)(lt_load_relaxed64(&slot->stamp) & ((1ull << 48) - 1)) >= timestamp_ms)
+                return 0;
+            break;
+        case LT_KIND_GAP:
+            break;
+        default:
+            return 0;
+        }
+    }
+}
+
+/* Timestamps are the senders', so they need not grow: the first one is found by looking at each. Pinned meanwhile; what a
+ * poll has pinned stays pinned, since the lower one of the two is stored. */
+int lt_cursor_find_time(struct lt_cursor *cursor, int64_t timestamp_ms, uint64_t *offset)
+{
+    uint64_t pinned = lt_load_relaxed64(&cursor->entry->pin);
+    uint64_t at = lt_cursor_beginning(cursor);
+    lt_cursor_pin(cursor, pinned < at ? pinned : at);
+    at = lt_cursor_beginning(cursor);
+    int r = 1;
+    while (r == 1) {
+        struct lt_mapped *mapped;
+        uint32_t ring = ring_of(cursor->part, at);
+        r = map_ring_of(cursor, at, &mapped);
+        if (r < 0)
+            break;
+        r = scan_ring(&mapped->view, timestamp_ms, &at);
+        if (r == 1 && ring_of(cursor->part, at) == ring)
+            r = 0; /* sealed, and the next ring is not there yet */
+        lt_mapped_drop(mapped);
+    }
+    lt_store_release64(&cursor->entry->pin, pinned);
+    *offset = at;
+    return r;
+}

@@ -1,0 +1,82 @@
+/* cursor: where a consumer is in one partition: the ring it reads, the position, and its entry in the mailbox, by which
+ * leatd knows what is being read (pin) and what is wanted still (keep).
+ *
+ * Offsets go through rings first_ring..current_ring of the page: ring k holds [base_offset, end_offset). A cursor whose
+ * ring was rotated away reads it to its end and goes on in the next one. When leatd drops a retired ring, its gate is used
+ * again for a later one, whose numbers are all above: to a cursor that looks like an overrun, and is treated as one.
+ */
+#ifndef LT_CLIENT_CURSOR_H
+#define LT_CLIENT_CURSOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client/topic.h"
+#include "shm/mailbox.h"
+#include "shm/ring.h"
+
+struct lt_cursor {
+    /* read by every look */
+    const struct lt_slot *slot; /* the position's */
+    uint64_t want;              /* the published word of a record there */
+    uint64_t position;
+    bool paused;
+    bool beyond; /* sought behind the end: the next poll applies the reset policy */
+    struct lt_ring ring;
+    struct lt_mapped *mapped;
+    struct lt_partition *part; /* in the page */
+    struct lt_reader *entry;   /* in the mailbox */
+    struct lt_attached *topic;
+    uint32_t partition;
+    uint32_t global;
+    uint32_t entry_number;
+    uint64_t missed;
+    /* rings that the last poll has left, and may have views into */
+    struct lt_mapped *left[LT_RINGS];
+    uint32_t left_count;
+};
+
+/* Takes a mailbox entry and has leatd look at it; the cursor has no position yet. */
+int lt_cursor_open(leat_consumer *c, struct lt_attached *topic, uint32_t partition,
+                   struct lt_cursor **cursor);
+void lt_cursor_close(leat_consumer *c, struct lt_cursor *cursor);
+
+/* The first offset that can be read; 0 or an error. Only loads from the page. */
+uint64_t lt_cursor_beginning(const struct lt_cursor *cursor);
+/* The offset that the next record gets. 0 or an error. */
+int lt_cursor_end(struct lt_cursor *cursor, uint64_t *offset);
+/* The first record stamped at or after the time, or the end. */
+int lt_cursor_find_time(struct lt_cursor *cursor, int64_t timestamp_ms, uint64_t *offset);
+
+/* Goes to an offset between beginning and end, in whatever ring it is. 0 or an error; or 1: too many rings were left since
+ * the last poll: their views come first. */
+int lt_cursor_go(struct lt_cursor *cursor, uint64_t offset);
+/* Lets go of the rings that were left. */
+void lt_cursor_forget(struct lt_cursor *cursor);
+/* Over published gaps, without a pin: only words are looked at. */
+void lt_cursor_skip_gaps(struct lt_cursor *cursor);
+
+static inline void lt_cursor_place(struct lt_cursor *cursor, uint64_t offset)
+{
+    uint64_t rel = lt_ring_rel(&cursor->ring, offset);
+    cursor->position = offset;
+    cursor->slot = lt_ring_slot_at(&cursor->ring, rel);
+    cursor->want = lt_slot_word(rel >> cursor->ring.slot_shift, LT_KIND_RECORD);
+}
+
+/* [reader.pin] Offsets from here on are read in place. The caller passes a light fence and looks at `announced`: leatd
+ * announces, passes a membarrier, and then reads pins. */
+static inline void lt_cursor_pin(struct lt_cursor *cursor, uint64_t offset)
+{
+    lt_store_relaxed64(&cursor->entry->pin, offset);
+    lt_fence_light();
+}
+
+static inline void lt_cursor_unpin(struct lt_cursor *cursor)
+{
+    lt_point("consume.unpin");
+    /* release: every read in place is over. Pairs with leatd's acquire load of the pin. */
+    lt_store_release64(&cursor->entry->pin, LT_PIN_NONE);
+}
+
+#endif
