@@ -121,6 +121,16 @@ static void wait_for(struct command *command, char *const *said, const char *tex
                  command->said.err);
 }
 
+void command_wait_out_size(struct command *command, size_t size)
+{
+    size_t none = 0;
+    const char *nothing = NULL;
+    while (command->said.out_size < size)
+        if (!step(command, &nothing, &none))
+            FAIL("ended after %zu of %zu bytes; stderr '%.300s'", command->said.out_size, size,
+                 command->said.err);
+}
+
 void command_wait_out(struct command *command, const char *text)
 {
     wait_for(command, &command->said.out, text);
@@ -148,8 +158,10 @@ struct said command_end(struct command *command)
     while (waitpid(command->pid, &status, 0) < 0)
         if (errno != EINTR)
             FAIL("waitpid: %s", strerror(errno));
-    command->said.exit = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-    return command->said;
+    struct said said = command->said;
+    said.exit = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    free(command);
+    return said;
 }
 
 struct said leat_run(const struct bus *bus, const char *input, size_t input_size, const char *const *argv)

@@ -47,8 +47,10 @@ void command_close_in(struct command *command);
 /* Until stdout, or stderr, has this text in it. */
 void command_wait_out(struct command *command, const char *text);
 void command_wait_err(struct command *command, const char *text);
+/* Until stdout has so many bytes. */
+void command_wait_out_size(struct command *command, size_t size);
 void command_signal(struct command *command, int sig);
-/* Closes its stdin and waits for its end. */
+/* Closes its stdin, waits for its end, and forgets it; what it said stays. */
 struct said command_end(struct command *command);
 
 /* Whether `line` is one of the lines of `text`. */

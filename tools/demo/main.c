@@ -48,6 +48,11 @@ static int64_t *gather(const struct board *board, uint64_t *count)
     return all;
 }
 
+static double microseconds(int64_t ns)
+{
+    return (double)ns / 1e3;
+}
+
 static void print_latency(const struct board *board)
 {
     uint64_t count;
@@ -58,8 +63,8 @@ static void print_latency(const struct board *board)
             "    p50 %.1f us   p99 %.1f us   max %.1f us\n"
             "    The reader sleeps between two records, so nearly all of it is the kernel waking a process up.\n"
             "    `tools/zig build bench -- latency` has the other figures, a reader that spins among them.\n",
-            grouped(count).text, (double)all[count / 2] / 1e3, (double)all[count * 99 / 100] / 1e3,
-            (double)all[count - 1] / 1e3);
+            grouped(count).text, microseconds(all[count / 2]), microseconds(all[count * 99 / 100]),
+            microseconds(all[count - 1]));
     free(all);
 }
 

@@ -77,11 +77,11 @@ static void print_people(const struct found *found, const struct wish *wish)
 {
     if (found->status)
         print_status(found->status);
-    if (wish->clients) {
+    if (found->status && wish->clients) {
         putchar('\n');
         print_clients(found->status);
     }
-    if (wish->clients && wish->counters)
+    if (found->status && wish->counters)
         putchar('\n');
     if (wish->counters)
         print_counters(found->counters, found->counter_count);
@@ -165,7 +165,7 @@ static void print_json(const struct found *found, const struct wish *wish)
     json_string(&json, found->bus);
     if (found->status)
         json_status(&json, found->status);
-    if (wish->clients) {
+    if (found->status && wish->clients) {
         json_key(&json, "client_list");
         json_open(&json, '[');
         for (uint32_t i = 0; i < found->status->clients; i++)
