@@ -171,6 +171,11 @@ struct said leat_run(const struct bus *bus, const char *input, size_t input_size
     return command_end(command);
 }
 
+struct said leat_text(const struct bus *bus, const char *input, const char *const *argv)
+{
+    return leat_run(bus, input, input ? strlen(input) : 0, argv);
+}
+
 /* ---- what it said ---- */
 
 bool has_line(const char *text, const char *line)

@@ -34,9 +34,8 @@ struct command {
 };
 
 /* leat(bus, input, ARGUMENT...): LEAT_BUS is the bus's, or unset where there is none; no input is an empty one. */
-#define leat(bus, input, ...)                                          \
-    leat_run(bus, input, (input) ? strlen((input) ? (input) : "") : 0, \
-             (const char *const[]){ "leat", __VA_ARGS__, NULL })
+#define leat(bus, input, ...) leat_text(bus, input, (const char *const[]){ "leat", __VA_ARGS__, NULL })
+struct said leat_text(const struct bus *bus, const char *input, const char *const *argv);
 struct said leat_run(const struct bus *bus, const char *input, size_t input_size, const char *const *argv);
 
 /* The same, and it goes on: its stdin stays open. */
