@@ -1,0 +1,31 @@
+/* maker: a thread for what takes long and must not keep the control thread from its clients: the memory of new topics,
+ * taken and given back, and the looking up of owners' names. */
+#ifndef LT_LEATD_MAKER_H
+#define LT_LEATD_MAKER_H
+
+#include "leatd/worker.h"
+
+struct lt_job {
+    struct lt_job *next;
+    struct lt_topic *release; /* release this topic; or */
+    void *drop_base;          /* unmap and drop this ring; or create: */
+    uint64_t drop_bytes, drop_ring_id;
+    uint32_t conn_index, conn_generation;
+    struct lt_msg head; /* of the request, for its answer */
+    struct lt_topic_create request;
+    struct lt_topic_attach attach; /* name not "": a create on first use; attach when it is done */
+    struct lt_peer peer;
+    uint64_t token;
+    int result;
+    char text[LT_MSG_TEXT];
+};
+
+int lt_maker_start(struct lt_worker *w);
+void lt_maker_stop(struct lt_worker *w);
+/* Takes the job; it comes back through lt_maker_done (releases do not). */
+void lt_maker_add(struct lt_worker *w, struct lt_job *job);
+/* The next finished one, or NULL. w->wake_fd tells when there is one. */
+struct lt_job *lt_maker_done(struct lt_worker *w);
+void lt_job_free(struct lt_job *job);
+
+#endif
