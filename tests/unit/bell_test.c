@@ -308,6 +308,24 @@ TEST(knock_is_announced_again_although_its_bit_is_set_already)
     CHECK_EQ(looks.count, 1);
 }
 
+static void knock_once_more(void *user, uint32_t global)
+{
+    note(user, global);
+    if (global == 0)
+        lt_bells_knock(&bells, 1); /* same word, same summary */
+}
+
+TEST(knock_that_comes_while_knocks_are_taken_is_found_by_the_next_take)
+{
+    struct looks looks = { 0 };
+    lt_bells_knock(&bells, 0);
+    lt_bells_take(&bells, knock_once_more, &looks);
+    CHECK_EQ(looks.count, 1);
+    lt_bells_take(&bells, knock_once_more, &looks);
+    CHECK_EQ(looks.count, 2);
+    CHECK_EQ(looks.last[1], 1);
+}
+
 /* Two threads put work down and knock; the third sleeps, takes knocks and does the work. */
 #define DOORS 130u
 

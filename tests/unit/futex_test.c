@@ -215,11 +215,19 @@ static void meet(uint32_t *mine, const uint32_t *theirs, uint32_t round)
             sched_yield();
 }
 
+/* So that the two come to their stores at all distances from each other. */
+static void dawdle(uint32_t steps)
+{
+    for (uint32_t i = 0; i < steps; i++)
+        lt_fence_light();
+}
+
 static void *light_side(void *argument)
 {
     struct duel *d = argument;
     for (uint32_t round = 1; round <= d->rounds; round++) {
         meet(&d->light_round, &d->heavy_round, 2 * round - 1);
+        dawdle(round % 128);
         lt_store_relaxed32(&d->x, round);
         lt_fence_light();
         d->light_saw = lt_load_relaxed32(&d->y);
@@ -236,6 +244,7 @@ TEST(membarrier_fences_a_thread_that_passes_only_a_compiler_barrier)
     pthread_t thread = thread_start(light_side, &d);
     for (uint32_t round = 1; round <= d.rounds; round++) {
         meet(&d.heavy_round, &d.light_round, 2 * round - 1);
+        dawdle(round / 128 % 128);
         lt_store_relaxed32(&d.y, round);
         lt_membarrier();
         uint32_t heavy_saw = lt_load_relaxed32(&d.x);
