@@ -196,6 +196,16 @@ fn program(kit: Kit, name: []const u8, files: []const []const u8) *Compile {
     return kit.b.addExecutable(.{ .name = name, .root_module = module, .use_llvm = true, .use_lld = true });
 }
 
+/// A program of one file, as a user of the library writes it, in C or in C++ (without the C++ runtime, which leat.h has
+/// no use for).
+fn example(kit: Kit, file: []const u8) *Compile {
+    const name = std.fs.path.stem(file);
+    if (isC(file)) return program(kit, name, &.{file});
+    const exe = program(kit, name, &.{});
+    exe.root_module.addCSourceFiles(.{ .files = &.{file}, .flags = &.{ "-std=c++11", "-Wall", "-Wextra", "-Wpedantic", "-Werror" } });
+    return exe;
+}
+
 /// Runs the program of one directory.
 fn tool(kit: Kit, name: []const u8, dir: []const u8) *Run {
     return runBeside(kit, program(kit, name, sources(kit.b, dir, .all)));
@@ -299,10 +309,10 @@ fn addSurroundings(run: *Run, plain: Kit, fault: Kit) void {
         const bin = together(b, &.{ kit.leatd, kit.leat });
         run.addPrefixedFileArg(b.fmt("--env=LEAT_TEST_LEATD{s}=", .{suffix}), bin.path(b, "leatd"));
         run.addPrefixedFileArg(b.fmt("--env=LEAT_TEST_LEAT{s}=", .{suffix}), bin.path(b, "leat"));
-        const files = sources(b, "tests/programs", .all);
+        const files = list(b, "tests/programs", isCOrCpp);
         if (files.len == 0) continue;
         const programs = b.allocator.alloc(*Compile, files.len) catch @panic("OOM");
-        for (files, programs) |file, *exe| exe.* = program(kit, std.fs.path.stem(file), &.{file});
+        for (files, programs) |file, *exe| exe.* = example(kit, file);
         run.addPrefixedDirectoryArg(b.fmt("--env=LEAT_TEST_PROGRAMS{s}=", .{suffix}), together(b, programs));
     }
     // The runner installs into a directory of its own, with the command that a user would give.
@@ -380,6 +390,10 @@ fn sources(b: *std.Build, dir: []const u8, comptime which: enum { all, all_but_m
 
 fn isC(name: []const u8) bool {
     return std.mem.endsWith(u8, name, ".c");
+}
+
+fn isCOrCpp(name: []const u8) bool {
+    return isC(name) or std.mem.endsWith(u8, name, ".cpp");
 }
 
 fn isLibraryC(name: []const u8) bool {

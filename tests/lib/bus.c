@@ -67,15 +67,21 @@ static bool readable_within(int fd, double seconds)
     return r == 1;
 }
 
-void pid_wait_gone(pid_t pid)
+static bool gone_within(pid_t pid, double seconds)
 {
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0 && errno == ESRCH)
-        return;
+        return true;
     CHECK(pidfd >= 0);
-    if (!readable_within(pidfd, WAIT_SECONDS * test_slowdown()))
-        FAIL("process %d does not end", (int)pid);
+    bool gone = readable_within(pidfd, seconds * test_slowdown());
     close(pidfd);
+    return gone;
+}
+
+void pid_wait_gone(pid_t pid)
+{
+    if (!gone_within(pid, WAIT_SECONDS))
+        FAIL("process %d does not end", (int)pid);
 }
 
 int run_program(const char *const *argv, const char **output)
@@ -129,18 +135,21 @@ static void expect_ready(struct bus *bus)
         FAIL("leatd says \"%s\"", line);
 }
 
-struct bus *bus_start_as(const char *program, const char *kill, const char *const *options)
+static struct bus *start(const char *path, const char *program, const char *kill, const char *const *options)
 {
     static int buses;
     struct bus *bus = calloc(1, sizeof *bus);
     CHECK(bus);
     int number = buses++;
-    snprintf(bus->path, sizeof bus->path, "%s/bus%d", test_dir(), number);
+    if (path)
+        snprintf(bus->path, sizeof bus->path, "%s", path);
+    else
+        snprintf(bus->path, sizeof bus->path, "%s/bus%d", test_dir(), number);
     snprintf(bus->kill_file, sizeof bus->kill_file, "%s/killed%d", test_dir(), number);
 
     const char *argv[32] = { test_program(program), "--bus", bus->path };
     int argc = 3;
-    for (options++; *options; options++) { /* the first is empty, because an array cannot be */
+    for (; options && *options; options++) {
         CHECK(argc < 31);
         argv[argc++] = *options;
     }
@@ -165,6 +174,16 @@ struct bus *bus_start_as(const char *program, const char *kill, const char *cons
     bus->ready = ends[0];
     expect_ready(bus);
     return bus;
+}
+
+struct bus *bus_start_as(const char *program, const char *kill, const char *const *options)
+{
+    return start(NULL, program, kill, options + 1); /* the first is empty, because an array cannot be */
+}
+
+struct bus *bus_start_in(const char *path, const char *const *options)
+{
+    return start(path, "LEAT_TEST_LEATD", NULL, options);
 }
 
 void bus_stop(struct bus *bus)
@@ -488,20 +507,24 @@ int64_t child_number(struct child *child, const char *word)
 }
 
 /* Death is waited for with a limit, so that a child that hangs is named. */
-static void wait_for_end(struct child *child)
+static void wait_for_end(struct child *child, double seconds)
 {
-    if (child->reaped)
-        return;
-    pid_wait_gone(child->pid);
+    if (!child->reaped && !gone_within(child->pid, seconds))
+        FAIL("%s (%d) does not end in %.0f s", child->role, (int)child->pid, seconds);
     reap(child, 0);
+}
+
+static void expect_exit(struct child *child, int status)
+{
+    if (!WIFEXITED(child->status) || WEXITSTATUS(child->status) != status)
+        FAIL("%s ended with %s, wanted exit status %d", child->role, how_it_ended(child), status);
+    close(child->channel);
 }
 
 void child_exit(struct child *child, int status)
 {
-    wait_for_end(child);
-    if (!WIFEXITED(child->status) || WEXITSTATUS(child->status) != status)
-        FAIL("%s ended with %s, wanted exit status %d", child->role, how_it_ended(child), status);
-    close(child->channel);
+    wait_for_end(child, WAIT_SECONDS);
+    expect_exit(child, status);
 }
 
 void child_end(struct child *child)
@@ -509,9 +532,15 @@ void child_end(struct child *child)
     child_exit(child, 0);
 }
 
+void child_end_in(struct child *child, double seconds)
+{
+    wait_for_end(child, seconds);
+    expect_exit(child, 0);
+}
+
 void child_killed(struct child *child, int sig)
 {
-    wait_for_end(child);
+    wait_for_end(child, WAIT_SECONDS);
     if (!WIFSIGNALED(child->status) || WTERMSIG(child->status) != sig)
         FAIL("%s ended with %s, wanted signal %d", child->role, how_it_ended(child), sig);
     close(child->channel);

@@ -53,6 +53,8 @@ struct bus {
 #define bus_start_fault(kill, ...) \
     bus_start_as("LEAT_TEST_LEATD_FAULT", kill, (const char *const[]){ "", ##__VA_ARGS__, NULL })
 struct bus *bus_start_as(const char *program, const char *kill, const char *const *options);
+/* leatd on this directory, of an earlier bus or one that leatd is to make. */
+struct bus *bus_start_in(const char *path, const char *const *options);
 /* SIGTERM; it ends with 0, and nobody answers any more. */
 void bus_stop(struct bus *bus);
 
@@ -141,6 +143,8 @@ int64_t child_number(struct child *child, const char *word);
 bool child_talks(struct child *child, int within_ms);
 /* Ends by itself with exit status 0. */
 void child_end(struct child *child);
+/* The same for one that may take longer than a test usually waits. */
+void child_end_in(struct child *child, double seconds);
 void child_exit(struct child *child, int status);
 /* Ends, or has ended, by this signal. */
 void child_killed(struct child *child, int sig);

@@ -15,20 +15,20 @@ enum { CONTROL_SECONDS = 20, CONTROL_FDS = 8 };
 
 struct answer {
     struct lt_msg head;
-    union {
+    int fds[CONTROL_FDS]; /* that came along; the caller's to close */
+    int fd_count;
+    size_t body_size;
+    union { /* the body */
         unsigned char bytes[LT_MSG_MAX];
         struct lt_msg_error error;
         struct lt_hello_answer hello;
         struct lt_status_answer status;
-        struct lt_topic_describe_answer describe;
         struct lt_topic_attach_answer topic_attach;
         struct lt_ring_attach_answer ring_attach;
         struct lt_consumer_answer consumer;
         struct lt_client_row clients[1];
+        struct lt_topic_describe_answer describe;
     };
-    size_t body_size;
-    int fds[CONTROL_FDS]; /* that came along; the caller's to close */
-    int fd_count;
 };
 
 /* A connection to the bus in this directory, or -1 with errno: nobody listens there. */
