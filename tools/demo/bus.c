@@ -1,6 +1,7 @@
 /* The demo's private bus: a leatd on a fresh directory.
  *
- * leatd holds the read end of a pipe whose only write end is ours (--die-with-fd): however we end, it ends too.
+ * leatd holds the read end of a pipe whose only write end is ours (--die-with-fd): however we end, it ends too. What it
+ * logs is shown when it fails.
  */
 #include "demo.h"
 
@@ -53,6 +54,24 @@ static bool make_directory(void)
     return false;
 }
 
+static const char *log_path(void)
+{
+    static char path[sizeof bus_directory + 16];
+    snprintf(path, sizeof path, "%s/leatd.log", bus_directory);
+    return path;
+}
+
+static void show_log(void)
+{
+    char text[4096];
+    int log = open(log_path(), O_RDONLY | O_CLOEXEC);
+    unlink(log_path()); /* once is enough */
+    for (ssize_t size; log >= 0 && (size = read(log, text, sizeof text)) > 0;)
+        fwrite(text, 1, (size_t)size, stderr);
+    if (log >= 0)
+        close(log);
+}
+
 static bool await_ready(void)
 {
     char text[512];
@@ -70,6 +89,7 @@ static bool await_ready(void)
         if (strstr(text, "leatd: ready"))
             return true;
     }
+    show_log();
     fputs("demo: leatd is not ready\n", stderr);
     return false;
 }
@@ -89,6 +109,7 @@ pid_t bus_start(char *directory, size_t directory_size)
         setsid(); /* a Ctrl-C is for us, and we tell leatd */
         fcntl(life_pipe[0], F_SETFD, 0);
         dup2(out_pipe[1], STDOUT_FILENO);
+        dup2(open(log_path(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600), STDERR_FILENO);
         exec_leatd(number);
         _exit(127);
     }
@@ -116,7 +137,10 @@ bool bus_stop(void)
             ;
     }
     close(life);
+    bool clean = leatd > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (leatd > 0 && !clean)
+        show_log();
     if (*bus_directory)
         nftw(bus_directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-    return leatd > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return clean;
 }

@@ -174,7 +174,9 @@ int main(int argc, char **argv)
     struct input input;
     struct board *board = board_make(records, PACED, PACED_RATE);
     bool told = story_tell(board, &input, kills);
-    print_chart(board);
-    print_latency(board);
+    if (board->sent > 0) {
+        print_chart(board);
+        print_latency(board);
+    }
     return check_all(board, &input, told) ? 0 : 1;
 }

@@ -21,7 +21,8 @@ static int64_t now_ns(void)
 
 void tally_begin(struct tally *tally)
 {
-    *tally = (struct tally){ .begin_ns = now_ns() };
+    *tally = (struct tally){ .begin_ns = now_ns(), .terminal = isatty(STDERR_FILENO) };
+    tally->shows_progress = tally->terminal && !isatty(STDOUT_FILENO);
 }
 
 double tally_seconds(const struct tally *tally)
@@ -56,10 +57,10 @@ void tally_add(struct tally *tally, const char *topic, uint32_t partition, uint6
 
 void tally_progress(struct tally *tally)
 {
-    if (!isatty(STDERR_FILENO))
+    if (!tally->shows_progress)
         return;
     int64_t now = now_ns();
-    if (now - tally->begin_ns < PROGRESS_NS || now - tally->shown_ns < PROGRESS_NS || isatty(STDOUT_FILENO))
+    if (now - tally->begin_ns < PROGRESS_NS || now - tally->shown_ns < PROGRESS_NS)
         return;
     tally->shown_ns = now;
     double seconds = (double)(now - tally->begin_ns) / 1e9;
@@ -118,7 +119,7 @@ void tally_print(struct tally *tally)
     if (tally->count > 0)
         qsort(tally->rows, tally->count, sizeof tally->rows[0], by_name);
     tally->last = 0;
-    if (isatty(STDERR_FILENO)) {
+    if (tally->terminal) {
         fprintf(stderr, "%s records, %s in %.3f s (%s/s)\n", table_count(tally->records).text,
                 table_bytes(tally->bytes).text, seconds,
                 table_count(seconds > 0 ? (uint64_t)((double)tally->records / seconds) : 0).text);

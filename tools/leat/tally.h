@@ -8,6 +8,7 @@
 #ifndef TALLY_H
 #define TALLY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -22,6 +23,7 @@ struct tally {
     size_t count, last;     /* last: where the previous record was, and the next one likely is */
     uint64_t records, bytes;
     int64_t begin_ns, shown_ns;
+    bool terminal, shows_progress; /* stderr is one; and stdout is not */
 };
 
 void tally_begin(struct tally *tally);
