@@ -35,9 +35,8 @@ static const char *prefix(void)
     return from_environment("LEAT_TEST_PREFIX");
 }
 
-static const char *page(const char *name)
+static const char *read_page(const char *path)
 {
-    const char *path = text("%s/share/man/man%s/%s", prefix(), strrchr(name, '.') + 1, name);
     FILE *file = fopen(path, "rb");
     struct stat st;
     if (!file || fstat(fileno(file), &st) < 0)
@@ -47,6 +46,11 @@ static const char *page(const char *name)
     CHECK_EQ(fread(bytes, 1, (size_t)st.st_size, file), (size_t)st.st_size);
     fclose(file);
     return bytes;
+}
+
+static const char *page(const char *name)
+{
+    return read_page(text("%s/share/man/man%s/%s", prefix(), strrchr(name, '.') + 1, name));
 }
 
 /* The next example behind *at as a reader sees it, or NULL. Holds until the next call. */
@@ -147,7 +151,8 @@ TEST(session_of_leat_1_runs)
 
 TEST(example_of_leat_7_runs)
 {
-    const char *at = page("leat.7"), *example = next_example(&at);
+    const char *at = read_page(text("%s/src/leat.7", from_environment("LEAT_TEST_ROOT"))),
+               *example = next_example(&at);
     CHECK(example && strncmp(example, "$ ", 2) == 0);
     use_installed_leat();
     write_file(text("%s/session", test_dir()), example + 2);
