@@ -107,25 +107,31 @@ static uint32_t ring_of(struct lt_partition *part, uint64_t offset)
     }
 }
 
-uint64_t lt_cursor_beginning(const struct lt_cursor *cursor)
+uint64_t lt_cursor_first_from(const struct lt_cursor *cursor, uint64_t offset)
 {
     struct lt_partition *part = cursor->part;
     for (;;) {
         uint32_t first = lt_load_acquire32(&part->first_ring);
         uint32_t current = lt_load_acquire32(&part->current_ring);
-        uint64_t beginning = 0;
+        uint64_t begin = offset;
         for (uint32_t ring = first;; ring++) {
             const struct lt_ring_gate *gate = lt_partition_gate(part, ring);
             uint64_t base = lt_load_acquire64(&gate->base_offset);
-            beginning = lt_load_acquire64(&gate->announced);
-            if (beginning < base)
-                beginning = base;
-            if (ring == current || beginning < lt_load_acquire64(&gate->end_offset))
+            uint64_t announced = lt_load_acquire64(&gate->announced);
+            begin = offset > base ? offset : base;
+            if (begin < announced)
+                begin = announced;
+            if (ring == current || begin < lt_load_acquire64(&gate->end_offset))
                 break;
         }
         if (lt_load_acquire32(&part->first_ring) == first)
-            return beginning;
+            return begin;
     }
+}
+
+uint64_t lt_cursor_beginning(const struct lt_cursor *cursor)
+{
+    return lt_cursor_first_from(cursor, 0);
 }
 
 static int damaged(const struct lt_cursor *cursor)

@@ -43,6 +43,8 @@ void lt_cursor_close(leat_consumer *c, struct lt_cursor *cursor);
 
 /* The first offset that can be read; 0 or an error. Only loads from the page. */
 uint64_t lt_cursor_beginning(const struct lt_cursor *cursor);
+/* The same at or behind `offset`: where a reader that fell behind there goes on, which is never backwards. */
+uint64_t lt_cursor_first_from(const struct lt_cursor *cursor, uint64_t offset);
 /* The offset that the next record gets. 0 or an error. */
 int lt_cursor_end(struct lt_cursor *cursor, uint64_t *offset);
 /* The first record stamped at or after the time, or the end. */

@@ -62,8 +62,10 @@ static void miss(leat_consumer *c, struct lt_cursor *cursor, uint64_t from, uint
  * let go first) or LEAT_EOFFSET. */
 static int reset_cursor(leat_consumer *c, struct lt_cursor *cursor)
 {
-    uint64_t from = cursor->position, to = lt_cursor_beginning(cursor);
+    uint64_t from = cursor->position;
     bool beyond = cursor->beyond;
+    /* Forwards: an older ring that somebody holds may still be there, and this reader is past it. */
+    uint64_t to = beyond ? lt_cursor_beginning(cursor) : lt_cursor_first_from(cursor, from);
     if (c->reset == LEAT_RESET_ERROR)
         return lt_fail(LEAT_EOFFSET, "%s: partition %u: offset %llu is %s; the first is %llu",
                        cursor->topic->name, cursor->partition, (unsigned long long)from,
