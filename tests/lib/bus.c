@@ -338,8 +338,8 @@ int64_t bus_counter(const struct bus *bus, const char *name, const char *topic, 
     int count = CHECK_OK(leat_counters_read(bus->path, &counters));
     for (int i = 0; i < count; i++) {
         const leat_counter *c = &counters[i];
-        if (strcmp(c->name, name) == 0 && (!topic || strcmp(c->topic, topic) == 0) &&
-            (partition < 0 || c->partition == partition) && (client < 0 || c->client == client))
+        if (strcmp(c->name, name) == 0 && strcmp(c->topic, topic ? topic : "") == 0 && c->client == client &&
+            (partition < 0 || c->partition == partition))
             sum += c->value;
     }
     leat_counters_free(counters);

@@ -91,8 +91,8 @@ leat_producer *open_producer(leat_bus *bus, const char *topic, const leat_produc
 /* A consumer of all partitions of a topic, from the first record on. */
 leat_consumer *open_reader(leat_bus *bus, const char *topic, const leat_consumer_options *options);
 
-/* The sum of all counters with this name; topic NULL, partition or client -1: any. leatd folds the clients' in first, when
- * it lives. */
+/* A counter, after leatd (when it lives) has folded the clients' in. Of a topic: this partition, or all of them with -1. Topic
+ * NULL: this client's, or the bus's total with -1. */
 int64_t bus_counter(const struct bus *bus, const char *name, const char *topic, int partition, int client);
 
 /* Fails with the library's own words. */

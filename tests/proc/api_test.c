@@ -95,7 +95,7 @@ TEST(last_error_has_the_values_and_is_a_threads_own)
 static void *ask_last_error(void *unused)
 {
     (void)unused;
-    return (void *)(uintptr_t)leat_last_error(NULL);
+    return strdup(leat_last_error(NULL)); /* the text itself ends with the thread */
 }
 
 TEST(thread_that_failed_at_nothing_has_no_last_error)
@@ -223,11 +223,11 @@ TEST(handles_close_in_any_order)
         leat_consumer *a = open_reader(handle, "t", NULL), *b = open_reader(handle, "t", NULL);
         send_text(producer, 0, "x");
         const leat_record *records;
-        CHECK_OK(leat_consumer_poll(a, 1000, &records));
+        CHECK_OK(leat_consumer_poll(a, 0, &records));
         if (order % 2)
             CHECK_OK(leat_producer_close(producer));
         CHECK_OK(leat_consumer_close(order % 3 == 1 ? b : a));
-        CHECK_OK(leat_consumer_poll(order % 3 == 1 ? a : b, 1000, &records));
+        CHECK_OK(leat_consumer_poll(order % 3 == 1 ? a : b, 0, &records));
         if (order % 3 == 2)
             CHECK_OK(leat_consumer_close(b));
         leat_close(handle);
@@ -699,7 +699,8 @@ TEST(record_above_a_quarter_of_the_ring_is_refused_and_the_limit_named)
     CHECK_EQ(leat_producer_send(producer, &record, NULL), LEAT_ETOOBIG);
     leat_claim claim;
     CHECK_EQ(leat_producer_claim(producer, NULL, 0, RING / 4 + 1, &claim), LEAT_ETOOBIG);
-    CHECK_EQ(leat_producer_claim(producer, NULL, 0, SIZE_MAX, &claim), LEAT_ETOOBIG);
+    CHECK_EQ(leat_producer_claim(producer, NULL, 0, 1u << 31, &claim), LEAT_ETOOBIG);
+    CHECK(leat_producer_claim(producer, NULL, 0, SIZE_MAX, &claim) < 0);
     CHECK_EQ(leat_producer_send_many(producer, &record, 1, NULL), LEAT_ETOOBIG);
     CHECK_OK(leat_producer_send(producer, &(leat_record){ .value = "x", .value_size = 1 }, NULL));
     leat_close(handle);
@@ -1428,10 +1429,11 @@ TEST(reader_that_fell_behind_learns_how_many_it_missed)
     for (uint64_t i = 0; i < 100; i++)
         CHECK_OK(traffic_send(producer, 0, 0, i, 40, NULL));
     poll_for(consumer, 50);
+    CHECK_OK(leat_consumer_seek(consumer, "t", 0, 50)); /* lets the views go, so nothing is in the producer's way */
     uint64_t sent = 100;
     for (; sent < 5000; sent++)
         CHECK_OK(traffic_send(producer, 0, 0, sent, 40, NULL));
-    poll_for(consumer, 50); /* still 50 to 99? no: they are overwritten, as the views before were let go */
+    poll_for(consumer, 50);
     CHECK_EQ(missed.calls, 1);
     CHECK_EQ(missed.from, 50);
     CHECK(missed.count >= 5000 - 100 - SLOTS && missed.count <= 5000 - 50);
