@@ -241,7 +241,7 @@ fn installAll(kit: Kit) void {
     b.getInstallStep().dependOn(&b.addInstallHeaderFile(b.path("include/leat.h"), "leat.h").step);
     const pc = b.addWriteFiles().add("leat.pc", pkgConfig(b));
     b.getInstallStep().dependOn(&b.addInstallLibFile(pc, "pkgconfig/leat.pc").step);
-    for ([_][]const u8{ "include", "src/client", "src/leatd", "tools/leat", "bench" }) |dir|
+    for ([_][]const u8{ "include", "src", "src/client", "src/leatd", "tools/leat", "bench" }) |dir|
         installManPages(b, dir);
 }
 
