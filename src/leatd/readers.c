@@ -322,6 +322,9 @@ uint64_t lt_readers_keep(struct lt_worker *w, const struct lt_part *part)
     uint64_t lowest = LT_PIN_NONE;
     for (uint32_t i = 0; i < part->reader_count; i++) {
         const struct lt_client *client = w->clients[part->readers[i].client];
+        /* Whoever has left will not poll again, and may stay in its process as another program: it keeps nothing. */
+        if (w->fate[part->readers[i].client] != LT_OWNER_ALIVE)
+            continue;
         /* [reader.keep] acquire: what lies below is done with. */
         uint64_t keep = lt_load_acquire64(&client->mailbox->readers[part->readers[i].entry].keep);
         if (keep < lowest)
