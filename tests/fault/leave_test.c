@@ -63,7 +63,9 @@ static void wait_for_clients(leat_bus *bus, uint32_t count)
 
 static void leave_by(const char *how)
 {
-    struct bus *bus = bus_start("--stall-limit", "60000");
+    bool lives_on = strcmp(how, "exec") == 0;
+    /* Whoever executes another program may still hold a pin for all that leatd can know; that is left behind by and by. */
+    struct bus *bus = bus_start("--stall-limit", lives_on ? "100" : "60000");
     bus_topic(bus, "t");
     leat_bus *handle = bus_open(bus);
     struct ledger *ledger = ledger_new(2, 100000);
@@ -78,7 +80,7 @@ static void leave_by(const char *how)
     WAIT_UNTIL(ledger_count(ledger, 0) == 1, 1);
     CHECK_EQ(ledger_count(ledger, 1), 1);
     uint64_t number = 1;
-    if (strcmp(how, "exec") == 0) {
+    if (lives_on) {
         /* The process lives on, as another program, and nothing of the client is in it. */
         CHECK(child_lives(leaver));
     } else if (strcmp(how, "abort") == 0) {
@@ -89,7 +91,7 @@ static void leave_by(const char *how)
     for (; number < 4 * SLOTS; number++)
         CHECK_OK(traffic_send(other, 0, 0, number, 40, NULL));
     WAIT_UNTIL(ledger_count(ledger, 0) == number, 5);
-    if (strcmp(how, "exec") != 0)
+    if (!lives_on)
         wait_for_clients(handle, 1);
     watcher_stop(watcher);
     if (child_lives(leaver))
@@ -194,31 +196,42 @@ TEST(ids_of_the_dead_are_given_out_again_and_nothing_of_them_comes_along)
 
 /* ---- half-way in ---- */
 
-TEST(connection_that_ends_between_hello_and_lease_leaves_nothing)
+/* Says HELLO and attaches, as often as ARG 0 says, and never takes a lease. */
+ROLE(knocker)
 {
-    struct bus *bus = bus_start("--max-clients", "4");
-    bus_topic(bus, "t");
-    leat_bus *handle = bus_open(bus);
     struct answer *answer = calloc(1, sizeof *answer);
     CHECK(answer);
-    for (int i = 0; i < 20; i++) {
-        int fd = control_connect(bus->path);
+    for (int64_t i = 0; i < role_number(0); i++) {
+        int fd = control_connect(getenv("LEAT_BUS"));
         CHECK(fd >= 0);
-        int r;
-        WAIT_UNTIL((r = control_hello(fd, true, answer)) != LEAT_ELIMIT, 5);
-        CHECK_EQ(r, 0);
+        CHECK_EQ(control_hello(fd, true, answer), 0);
         CHECK_EQ(answer->fd_count, 3);
         control_close_fds(answer);
         struct lt_topic_attach attach = { .name = "t", .write = 1 };
         CHECK_EQ(control_ask(fd, LT_MSG_TOPIC_ATTACH, &attach, sizeof attach, answer), 0);
         control_close_fds(answer);
-        close(fd); /* no lease was ever taken; this process lives on */
+        close(fd);
     }
-    wait_for_clients(handle, 1);
-    leat_topic_info *info = bus_describe(handle, "t");
-    CHECK_EQ(info->producers, 0);
-    leat_topic_info_free(info);
-    free(answer);
+    say("connected");
+    hear_any();
+}
+
+TEST(connections_that_end_between_hello_and_lease_are_away_until_their_process_ends)
+{
+    struct bus *bus = bus_start("--max-clients", "4");
+    bus_topic(bus, "t");
+    leat_bus *handle = bus_open(bus), *another;
+    for (int i = 0; i < 5; i++) {
+        struct child *knocker = bus_spawn(bus, knocker, .args = { "3" });
+        child_expect(knocker, "connected");
+        wait_for_clients(handle, 4);
+        CHECK_EQ(leat_open(&another, bus->path), LEAT_ELIMIT);
+        child_kill(knocker);
+        wait_for_clients(handle, 1);
+        leat_topic_info *info = bus_describe(handle, "t");
+        CHECK_EQ(info->producers, 0);
+        leat_topic_info_free(info);
+    }
     leat_close(handle);
 }
 
