@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/futex.h"
 #include "client/partitioner.h"
+#include "client/record.h"
 
 #define NS_PER_MS 1000000ll
 #define SLEEP_NS (100 * NS_PER_MS) /* one futex wait, and the time between two knocks */
@@ -38,10 +39,12 @@ int lt_producer_check(const leat_producer *p)
 
 int lt_producer_refuse_record(const leat_producer *p, uint64_t total)
 {
-    if (total == UINT64_MAX)
-        return lt_fail(LEAT_EINVAL,
-                       "%s: a size without a pointer, a header without a name, or a size above 4 GiB",
+    if (total == LT_RECORD_SENSELESS)
+        return lt_fail(LEAT_EINVAL, "%s: a size without a pointer, or a header without a name",
                        p->topic->name);
+    if (total == LT_RECORD_HUGE)
+        return lt_fail(LEAT_ETOOBIG, "%s: a record above 4 GiB; the limit is %llu, a quarter of the ring",
+                       p->topic->name, (unsigned long long)p->record_max);
     return lt_fail(LEAT_ETOOBIG, "%s: a record of %llu bytes; the limit is %llu, a quarter of the ring",
                    p->topic->name, (unsigned long long)total, (unsigned long long)p->record_max);
 }

@@ -8,13 +8,29 @@ uint64_t lt_record_headers_size(const leat_header *headers, size_t count)
         return count == 0 ? 0 : UINT64_MAX;
     for (size_t i = 0; i < count; i++) {
         const leat_header *h = &headers[i];
-        if (h->name == NULL || (h->value == NULL && h->value_size != 0) || h->name_size >= LT_NULL_SIZE ||
-            h->value_size >= LT_NULL_SIZE)
+        if (h->name == NULL || (h->value == NULL && h->value_size != 0))
             return UINT64_MAX;
-        size += LT_HEADER_FIXED + h->name_size + h->value_size;
-        if (size >= LT_NULL_SIZE)
-            return UINT64_MAX;
+        if (h->name_size >= LT_NULL_SIZE || h->value_size >= LT_NULL_SIZE || size >= LT_NULL_SIZE)
+            size = LT_NULL_SIZE; /* more than anything can hold */
+        else
+            size += LT_HEADER_FIXED + h->name_size + h->value_size;
     }
+    return size;
+}
+
+struct lt_record_size lt_record_measure_odd(const leat_record *record)
+{
+    struct lt_record_size size = { .total = LT_RECORD_SENSELESS };
+    if ((record->key == NULL && record->key_size != 0) || (record->value == NULL && record->value_size != 0))
+        return size;
+    uint64_t headers = lt_record_headers_size(record->headers, record->header_count);
+    if (headers == UINT64_MAX)
+        return size;
+    size.total = LT_RECORD_HUGE;
+    if (record->key_size >= LT_NULL_SIZE || record->value_size >= LT_NULL_SIZE || headers >= LT_NULL_SIZE)
+        return size;
+    size.headers = (uint32_t)headers;
+    size.total = (uint64_t)record->value_size + record->key_size + headers;
     return size;
 }
 

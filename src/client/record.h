@@ -18,23 +18,40 @@
 
 #define LT_HEADER_FIXED 8u
 
-/* The block's size; UINT64_MAX when a header makes no sense (no name, a size without a pointer). */
+/* The block's size, from LT_NULL_SIZE on: too much for any ring; UINT64_MAX when a header makes no sense (no name, a size
+ * without a pointer). */
 uint64_t lt_record_headers_size(const leat_header *headers, size_t count);
 void lt_record_headers_write(unsigned char *to, const leat_header *headers, size_t count);
 
 /* Into out[0, room): how many; -1: damaged; -2: more than `room`. */
 int lt_record_headers_read(const unsigned char *from, uint32_t size, leat_header *out, uint32_t room);
 
-/* A copy of a size that is known only at run time, without a call for small ones. Never reads behind `from`: the larger
+/* Fetches a line to be written: a commit's CAS waits until every store before it has its line, and a ring's lines were
+ * last in a consumer's cache, or in none. Never faults, wherever it points. */
+static inline void lt_record_fetch(const void *line)
+{
+#if defined(__x86_64__)
+    /* Spelled out: compilers only use it for CPUs that they are told of, and older ones take it for a no-op. */
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)line));
+#else
+    __builtin_prefetch(line, 1);
+#endif
+}
+
+static inline void lt_record_fetch_slot(const struct lt_slot *slot)
+{
+    lt_record_fetch(slot);
+    lt_record_fetch((const char *)slot + LT_LINE);
+}
+
+/* A copy of up to LT_INLINE_MAX bytes without a call. Never reads behind `from`: the larger
  * steps overlap instead. */
-static inline void lt_record_copy(unsigned char *to, const void *from_void, size_t size)
+static inline void lt_record_copy_small(unsigned char *to, const void *from_void, size_t size)
 {
     const unsigned char *from = from_void;
-    if (size > LT_INLINE_MAX) {
-        lt_shared_copy(to, from, size);
-    } else if (size >= 32) {
+    if (size >= 32) {
         lt_shared_copy(to, from, 32);
-        if (size >= 64)
+        if (size > 64)
             lt_shared_copy(to + 32, from + 32, 32);
         lt_shared_copy(to + size - 32, from + size - 32, 32);
     } else if (size >= 16) {
@@ -53,28 +70,46 @@ static inline void lt_record_copy(unsigned char *to, const void *from_void, size
     }
 }
 
+static inline void lt_record_copy(unsigned char *to, const void *from, size_t size)
+{
+    if (size > LT_INLINE_MAX)
+        lt_shared_copy(to, from, size);
+    else
+        lt_record_copy_small(to, from, size);
+}
+
 /* Sizes of a record to be sent. */
 struct lt_record_size {
-    uint64_t total; /* value, key and headers; UINT64_MAX: makes no sense */
+    uint64_t total; /* value, key and headers; LT_RECORD_SENSELESS: an argument's mistake */
     uint32_t headers;
 };
+#define LT_RECORD_SENSELESS UINT64_MAX
+#define LT_RECORD_HUGE (UINT64_MAX - 1)
+
+/* With headers, or with a mistake. */
+struct lt_record_size lt_record_measure_odd(const leat_record *record);
+
+/* Neither headers nor a mistake nor huge: its total is key and value. */
+static inline bool lt_record_is_plain(const leat_record *record)
+{
+    return (((record->key == NULL) & (record->key_size != 0)) |
+            ((record->value == NULL) & (record->value_size != 0)) |
+            ((record->key_size | record->value_size) >= LT_NULL_SIZE / 2) | (record->header_count != 0)) == 0;
+}
+
+/* Plain, with a value, and fits into its slot. Few instructions and no branches: batches ask this of every record. */
+static inline bool lt_record_is_small(const leat_record *record)
+{
+    size_t value_size = record->value_size, key_size = record->key_size;
+    return ((value_size > LT_INLINE_MAX) | (key_size > LT_INLINE_MAX - value_size) | (record->value == NULL) |
+            ((record->key == NULL) & (key_size != 0)) | (record->header_count != 0)) == 0;
+}
 
 static inline struct lt_record_size lt_record_measure(const leat_record *record)
 {
-    struct lt_record_size size = { .total = UINT64_MAX, .headers = 0 };
-    if (__builtin_expect((record->key == NULL && record->key_size != 0) ||
-                             (record->value == NULL && record->value_size != 0) ||
-                             (record->key_size | record->value_size) >= LT_NULL_SIZE,
-                         0))
-        return size;
-    if (__builtin_expect(record->header_count != 0, 0)) {
-        uint64_t headers = lt_record_headers_size(record->headers, record->header_count);
-        if (headers >= LT_NULL_SIZE)
-            return size;
-        size.headers = (uint32_t)headers;
-    }
-    size.total = (uint64_t)record->value_size + record->key_size + size.headers;
-    return size;
+    if (__builtin_expect(!lt_record_is_plain(record), 0))
+        return lt_record_measure_odd(record);
+    return (struct lt_record_size){ .total = (uint64_t)record->value_size + record->key_size };
 }
 
 #define LT_STAMP_MASK ((1ull << 48) - 1)
@@ -82,6 +117,22 @@ static inline struct lt_record_size lt_record_measure(const leat_record *record)
 static inline uint64_t lt_record_stamp(uint32_t epoch, int64_t timestamp_ms)
 {
     return (uint64_t)epoch << 48 | ((uint64_t)timestamp_ms & LT_STAMP_MASK);
+}
+
+/* A small record. `stamp` is of the epoch, and of the time unless the record has its own. */
+static inline void lt_record_write_small(struct lt_slot *slot, const leat_record *record, uint64_t stamp)
+{
+    size_t value_size = record->value_size, key_size = record->key_size;
+    if (__builtin_expect(record->timestamp_ms != 0, 0))
+        stamp = (stamp & ~LT_STAMP_MASK) | ((uint64_t)record->timestamp_ms & LT_STAMP_MASK);
+    slot->stamp = stamp;
+    slot->key_size = record->key != NULL ? (uint32_t)key_size : LT_NULL_SIZE;
+    slot->value_size = (uint32_t)value_size;
+    slot->headers_size = 0;
+    slot->pos = LT_POS_INLINE;
+    lt_record_copy_small(slot->data, record->value, value_size);
+    if (key_size != 0)
+        lt_record_copy_small(slot->data + value_size, record->key, key_size);
 }
 
 /* Fills a slot, all but its word; `pos` is where the record begins when it does not fit inline. */

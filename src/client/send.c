@@ -12,6 +12,10 @@
 #include "client/producer.h"
 #include "client/record.h"
 
+/* Lines that are fetched for the sends after this one: measured. */
+#define SLOTS_AHEAD 8
+#define CLAIMS_AHEAD 16
+
 static inline void deliver(leat_producer *p, uint32_t partition, uint64_t offset)
 {
     leat_receipt receipt = { .partition = partition, .offset = offset };
@@ -36,7 +40,10 @@ static inline int send_to(leat_producer *p, uint32_t partition, const leat_recor
         if (LT_UNLIKELY(r < 0))
             return r;
         lt_point("produce.write");
-        lt_record_write(&out->ring, lt_ring_slot(&out->ring, &claim, 0), record, size, claim.pos, claim.epoch,
+        uint64_t rel = lt_ring_rel(&out->ring, claim.offset);
+        lt_record_fetch_slot(lt_ring_slot_at(&out->ring, rel) + SLOTS_AHEAD);
+        lt_record_fetch(lt_ring_claim_at(&out->ring, rel + CLAIMS_AHEAD));
+        lt_record_write(&out->ring, lt_ring_slot_at(&out->ring, rel), record, size, claim.pos, claim.epoch,
                         now_ms);
         if (LT_LIKELY(lt_ring_commit(&out->ring, &claim) == 0))
             break;
@@ -104,13 +111,23 @@ struct chunk {
     uint32_t units;
     uint64_t bytes;
     uint64_t refused; /* the first record that can never be sent ends the chunk: its size; else 0 */
+    bool is_inline;   /* nothing but plain records that fit into their slots */
 };
 
 static struct chunk measure(const leat_producer *p, const struct lt_out *out, const struct run *run)
 {
-    struct chunk chunk = { 0 };
-    uint32_t units_max = (uint32_t)(p->record_max / LT_UNIT);
-    for (uint32_t i = run->at; i != LT_NOBODY && chunk.count < out->ring.count_max; i = behind(run, i)) {
+    struct chunk chunk = { .is_inline = true };
+    uint32_t units_max = (uint32_t)(p->record_max / LT_UNIT), count_max = out->ring.count_max;
+    uint32_t i = run->at;
+    if (run->next == NULL) {
+        const leat_record *first = run->records + run->at, *record = first;
+        const leat_record *end = first + (run->count - i < count_max ? run->count - i : count_max);
+        for (; record < end && LT_LIKELY(lt_record_is_small(record)); record++)
+            chunk.bytes += record->value_size + record->key_size;
+        chunk.count = (uint32_t)(record - first);
+        i = i + chunk.count == run->count ? LT_NOBODY : i + chunk.count;
+    }
+    for (; i != LT_NOBODY && chunk.count < count_max; i = behind(run, i)) {
         struct lt_record_size size = lt_record_measure(&run->records[i]);
         if (LT_UNLIKELY(size.total > p->record_max)) {
             chunk.refused = size.total;
@@ -119,6 +136,7 @@ static struct chunk measure(const leat_producer *p, const struct lt_out *out, co
         uint32_t units = lt_record_units(size.total);
         if (chunk.units + units > units_max)
             break;
+        chunk.is_inline &= lt_record_is_small(&run->records[i]);
         chunk.units += units;
         chunk.bytes += size.total;
         chunk.count++;
@@ -126,9 +144,27 @@ static struct chunk measure(const leat_producer *p, const struct lt_out *out, co
     return chunk;
 }
 
-/* Copies a chunk's records under its claim. Sizes are measured again: the array is the caller's, and nobody changes it. */
-static void write_chunk(const struct lt_out *out, const struct run *run, const struct lt_claim *claim,
-                        int64_t now_ms)
+/* Copies a chunk of small records under its claim. `next` as in a run. */
+static inline void write_small(const struct lt_out *out, const leat_record *records, const uint32_t *next,
+                               uint32_t at, const struct lt_claim *claim, int64_t now_ms)
+{
+    uint64_t stamp = lt_record_stamp(claim->epoch, now_ms);
+    struct lt_slot *slots = lt_ring_slot_at(&out->ring, 0), *end = slots + out->ring.slot_count;
+    struct lt_slot *slot = lt_ring_slot(&out->ring, claim, 0);
+    for (uint32_t left = claim->count; left != 0; left--) {
+        lt_record_fetch_slot(slot + SLOTS_AHEAD);
+        lt_record_write_small(slot, records + at, stamp);
+        at = next != NULL ? next[at] : at + 1;
+        if (LT_UNLIKELY(++slot == end))
+            slot = slots;
+        if (left == claim->count / 2 + 1)
+            lt_point("produce.write.half");
+    }
+}
+
+/* Sizes are measured again: the array is the caller's, and nobody changes it meanwhile. */
+static void write_any(const struct lt_out *out, const struct run *run, const struct lt_claim *claim,
+                      int64_t now_ms)
 {
     uint64_t rel = lt_ring_rel(&out->ring, claim->offset);
     uint64_t pos = claim->pos;
@@ -142,6 +178,17 @@ static void write_chunk(const struct lt_out *out, const struct run *run, const s
                         now_ms);
         pos += lt_record_units(size.total);
     }
+}
+
+static void write_chunk(const struct lt_out *out, const struct run *run, const struct lt_claim *claim,
+                        const struct chunk *chunk, int64_t now_ms)
+{
+    if (!chunk->is_inline)
+        write_any(out, run, claim, now_ms);
+    else if (run->next == NULL)
+        write_small(out, run->records, NULL, run->at, claim, now_ms);
+    else
+        write_small(out, run->records, run->next, run->at, claim, now_ms);
 }
 
 static void tell(leat_producer *p, uint32_t partition, struct run *run, const struct lt_claim *claim)
@@ -177,7 +224,7 @@ static int send_run(leat_producer *p, uint32_t partition, struct run *run, int64
         if (LT_UNLIKELY(r < 0))
             return r;
         lt_point("produce.write");
-        write_chunk(out, run, &claim, now_ms);
+        write_chunk(out, run, &claim, &chunk, now_ms);
         if (LT_UNLIKELY(lt_ring_commit(&out->ring, &claim) != 0)) {
             lt_count(&p->handle, LT_COUNT_ABORTED, 1);
             continue;

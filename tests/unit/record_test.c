@@ -116,9 +116,28 @@ TEST(a_record_measures_what_it_takes)
     leat_record record = { .key = "key", .key_size = 3, .value = "value", .value_size = 5 };
     CHECK_EQ(lt_record_measure(&record).total, 8);
     record.key = NULL;
-    CHECK_EQ(lt_record_measure(&record).total, UINT64_MAX); /* a size without a pointer */
+    CHECK_EQ(lt_record_measure(&record).total, LT_RECORD_SENSELESS); /* a size without a pointer */
     record.key_size = 0;
     CHECK_EQ(lt_record_measure(&record).total, 5);
     record.value_size = (size_t)UINT32_MAX;
-    CHECK_EQ(lt_record_measure(&record).total, UINT64_MAX);
+    CHECK_EQ(lt_record_measure(&record).total, LT_RECORD_HUGE);
+    record.value_size = SIZE_MAX;
+    record.key = "key";
+    record.key_size = 3; /* their sum wraps */
+    CHECK_EQ(lt_record_measure(&record).total, LT_RECORD_HUGE);
+    CHECK(!lt_record_is_small(&record));
+}
+
+TEST(small_is_what_fits_into_a_slot)
+{
+    for (size_t key_size = 0; key_size < 120; key_size++) {
+        for (size_t value_size = 0; value_size < 120; value_size++) {
+            leat_record record = { .key = "", .key_size = key_size, .value = "", .value_size = value_size };
+            CHECK_EQ(lt_record_is_small(&record), key_size + value_size <= LT_INLINE_MAX);
+        }
+    }
+    leat_header header = { "n", 1, "v", 1 };
+    leat_record with_header = { .value = "v", .value_size = 1, .headers = &header, .header_count = 1 };
+    CHECK(!lt_record_is_small(&with_header));
+    CHECK_EQ(lt_record_measure(&with_header).total, 1 + 8 + 2);
 }
