@@ -151,8 +151,7 @@ TEST(session_of_leat_1_runs)
 
 TEST(example_of_leat_7_runs)
 {
-    const char *at = read_page(text("%s/src/leat.7", from_environment("LEAT_TEST_ROOT"))),
-               *example = next_example(&at);
+    const char *at = page("leat.7"), *example = next_example(&at);
     CHECK(example && strncmp(example, "$ ", 2) == 0);
     use_installed_leat();
     write_file(text("%s/session", test_dir()), example + 2);

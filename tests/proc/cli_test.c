@@ -124,30 +124,45 @@ TEST(status_fails_when_no_leatd_answers_but_counters_are_still_read)
     CHECK(strstr(said.out, "records"));
 }
 
+/* The place in client_list of the client with this pid. */
+static int client_place(const char *json, pid_t pid)
+{
+    for (int i = 0; json_has(json, text("client_list.%d", i)); i++)
+        if (atoi(json_at(json, text("client_list.%d.pid", i))) == pid)
+            return i;
+    FAIL("no client with pid %d in %s", pid, json);
+}
+
 TEST(status_lists_clients_with_what_they_hold)
 {
     struct bus *bus = bus_start();
     bus_topic(bus, "t", .partitions = 3);
-    struct command *tail = leat_start(bus, "consume", "t", "--client-id", "anna\033[1m", "--trace-rebalance");
+    struct command *tail = leat_start(bus, "consume", "t", "--trace-rebalance");
     command_wait_err(tail, "assigned t-2");
     struct said said = leat(bus, NULL, "status", "--clients", "--json");
     CHECK_EQ(said.exit, 0);
-    bool found = false;
-    for (int i = 0; json_has(said.out, text("client_list.%d", i)); i++) {
-        if (atoi(json_at(said.out, text("client_list.%d.pid", i))) != tail->pid)
-            continue;
-        found = true;
-        CHECK_STR(json_at(said.out, text("client_list.%d.client_id", i)), "\"anna\\u001b[1m\"");
-        CHECK_STR(json_at(said.out, text("client_list.%d.readers", i)), "3");
-        CHECK_STR(json_at(said.out, text("client_list.%d.consumers", i)), "1");
-        CHECK_STR(json_at(said.out, text("client_list.%d.uid", i)), text("%u", getuid()));
-        CHECK_STR(json_at(said.out, text("client_list.%d.state", i)), "\"alive\"");
-        CHECK_STR(json_at(said.out, text("client_list.%d.program", i)), "\"leat\"");
-    }
-    CHECK(found);
+    int i = client_place(said.out, tail->pid);
+    CHECK_STR(json_at(said.out, text("client_list.%d.readers", i)), "3");
+    CHECK_STR(json_at(said.out, text("client_list.%d.consumers", i)), "1");
+    CHECK_STR(json_at(said.out, text("client_list.%d.uid", i)), text("%u", getuid()));
+    CHECK_STR(json_at(said.out, text("client_list.%d.state", i)), "\"alive\"");
+    CHECK_STR(json_at(said.out, text("client_list.%d.program", i)), "\"leat\"");
     said = leat(bus, NULL, "status", "--clients");
-    CHECK(strstr(said.out, "anna?[1m")); /* a terminal is not told to turn bold */
-    CHECK(strstr(said.out, text("%d", tail->pid)));
+    CHECK_EQ(said.exit, 0);
+    CHECK(strstr(said.out, text(" %d ", tail->pid)));
+}
+
+/* It comes from another process, so a terminal is not told to turn bold. */
+TEST(client_id_is_shown_as_it_was_given)
+{
+    struct bus *bus = bus_start();
+    bus_topic(bus, "t");
+    struct command *tail = leat_start(bus, "consume", "t", "--client-id", "anna\033[1m", "--trace-rebalance");
+    command_wait_err(tail, "assigned t-0");
+    struct said said = leat(bus, NULL, "status", "--clients", "--json");
+    int i = client_place(said.out, tail->pid);
+    CHECK_STR(json_at(said.out, text("client_list.%d.client_id", i)), "\"anna\\u001b[1m\"");
+    CHECK(strstr(leat(bus, NULL, "status", "--clients").out, "anna?[1m"));
 }
 
 /* ---- topic ---- */
@@ -863,14 +878,36 @@ TEST(killed_run_takes_its_bus_along)
     CHECK_EQ(leat(NULL, NULL, "--bus", bus, "status").exit, 1);
 }
 
+/* $keeper and $worker are leatd's. */
+static const char *with_pids(const char *script)
+{
+    return with_leat(text("pids() { eval $(leat status | sed -n 's/^leatd *keeper \\([0-9]*\\), worker "
+                          "\\([0-9]*\\)/keeper=\\1 worker=\\2/p'); }\npids\n%s",
+                          script));
+}
+
+/* Stopped first: one alone would replace the other. */
 TEST(run_says_when_its_bus_ends_before_the_command)
 {
-    struct said said = run_shell(
-        with_leat("pid() { leat status | sed -n 's/^leatd.*keeper \\([0-9]*\\), worker "
-                  "\\([0-9]*\\)/\\1 \\2/p'; }; kill -9 $(pid); while leat status; do :; done"
-                  ">/dev/null 2>&1; exit 4"));
+    struct said said = run_shell(with_pids("kill -STOP $keeper $worker; kill -KILL $keeper $worker\n"
+                                           "while leat status; do :; done >/dev/null 2>&1; exit 4"));
     CHECK_EQ(said.exit, 4);
     CHECK(strstr(said.err, "leat: run: leatd ended, and the bus with it"));
+}
+
+TEST(bus_of_run_survives_either_of_its_processes)
+{
+    struct said said = run_shell(with_pids("was=$keeper; kill -KILL $keeper\n"
+                                           "while [ $keeper = $was ]; do pids 2>/dev/null; done\n"
+                                           "was=$worker; kill -KILL $worker\n"
+                                           "while [ $worker = $was ]; do pids 2>/dev/null; done\n"
+                                           "echo $keeper $worker"));
+    pid_t keeper, worker;
+    CHECK_EQ(said.exit, 0);
+    CHECK_EQ(sscanf(said.out, "%d %d", &keeper, &worker), 2);
+    CHECK(!strstr(said.err, "leat: run: "));
+    pid_wait_gone(keeper); /* with the command, as it should */
+    pid_wait_gone(worker);
 }
 
 TEST(run_shows_leatds_messages_on_demand)

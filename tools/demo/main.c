@@ -22,7 +22,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { FLOOD = 1000000, PACED = 40000, PACED_RATE = 10000, KILLS = 3 };
+enum { FLOOD = 1000000, PACED = 60000, PACED_RATE = 10000, KILLS = 3 };
 
 /* ---- latency ---- */
 

@@ -1,11 +1,14 @@
 /* leat run: a bus for the life of one command, as dbus-run-session does it.
  *
- *     leat run --+-- leatd      a session of its own; ends when we end, however we end: it has the read end of a pipe whose
- *                |              only write end is ours (--die-with-fd), besides the SIGTERM it gets from us in the end
+ *     leat run --+-- leatd      a session of its own; ends in good order when the pipe is at its end whose read end it
+ *                |              has (--die-with-fd) and whose only write end is ours: so it ends however we end
  *                +-- COMMAND    in our process group, so that the terminal is its own; LEAT_BUS names the bus
  *
- * Everything that happens here is a readable descriptor: signals (SIGCHLD too) come through a signalfd, leatd's words through
- * pipes. Signals are blocked from the start and stay so, except in the children.
+ * leatd is several processes, and one that was killed is replaced by another, so its pid says little. All of them have the
+ * same stdout: the bus has ended when that is at its end.
+ *
+ * Everything that happens here is a readable descriptor: signals (SIGCHLD too) come through a signalfd, leatd's words
+ * through pipes. Signals are blocked from the start and stay so, except in the children.
  */
 #include "cli.h"
 #include "options.h"
@@ -34,10 +37,10 @@ struct run {
     sigset_t signals, signals_before;
     int signal_fd;
     int life;             /* write end: leatd lives as long as this is open */
-    int out;              /* leatd's stdout and stderr; -1: at its end */
+    int out;              /* leatd's stdout and stderr; -1: at its end, and of out: the bus has ended */
     int err;              /* -1 too when it goes straight to our own stderr */
-    pid_t leatd, command; /* 0: not started, or gone */
-    int leatd_status, command_status;
+    pid_t leatd, command; /* command: 0 when not started, or gone */
+    int command_status;
     bool ready;
     int told_to_stop;                              /* the signal that came before there was a command */
     char out_text[SAID_SIZE], err_text[SAID_SIZE]; /* the last that it said */
@@ -159,10 +162,7 @@ static void reap(struct run *run)
 {
     int status;
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-        if (pid == run->leatd) {
-            run->leatd = 0;
-            run->leatd_status = status;
-        } else if (pid == run->command) {
+        if (pid == run->command) {
             run->command = 0;
             run->command_status = status;
         }
@@ -209,18 +209,24 @@ static bool step(struct run *run, int timeout_ms)
 static int await_ready(struct run *run)
 {
     bool in_time = true;
-    while (!run->ready && !run->told_to_stop && run->leatd && in_time)
+    while (!run->ready && !run->told_to_stop && run->out >= 0 && in_time)
         in_time = step(run, READY_MS);
     if (run->ready)
         return CLI_DONE;
     if (run->told_to_stop)
         return CLI_FAILED;
-    while (!run->leatd && run->err >= 0 && step(run, 1000)) /* its last words */
+    while (run->out < 0 && run->err >= 0 && step(run, 1000)) /* its last words */
         ;
     fwrite(run->err_text, 1, run->err_size, stderr);
-    if (run->leatd)
+    if (run->out >= 0)
         return cli_fail(run->cli, "leatd is not ready after %d s", READY_MS / 1000);
     return cli_fail(run->cli, "leatd did not start");
+}
+
+static void tell_of_end(const struct run *run)
+{
+    fwrite(run->err_text, 1, run->err_size, stderr);
+    cli_fail(run->cli, "leatd ended, and the bus with it");
 }
 
 /* A bus that ends under its command is worth a line, but the command decides what becomes of it. */
@@ -229,30 +235,25 @@ static void await_command(struct run *run)
     bool told = false;
     while (run->command) {
         step(run, -1);
-        if (!run->leatd && run->command && !told) {
-            fwrite(run->err_text, 1, run->err_size, stderr);
-            cli_fail(run->cli, "leatd ended, and the bus with it");
+        if (run->out < 0 && !told) {
+            tell_of_end(run);
             told = true;
         }
     }
+    step(run, 0); /* the end of both may have come at once */
+    if (run->out < 0 && !told)
+        tell_of_end(run);
 }
 
-/* SIGTERM; the pipe's end for the case that nobody takes that; SIGKILL. */
+/* The pipe's end, and SIGKILL for the case that nobody takes that. */
 static void stop_leatd(struct run *run)
 {
-    if (run->leatd)
-        kill(run->leatd, SIGTERM);
     bool in_time = true;
-    while (run->leatd && in_time)
-        in_time = step(run, STOP_MS);
     close(run->life);
-    in_time = true;
-    while (run->leatd && in_time)
+    while (run->out >= 0 && in_time)
         in_time = step(run, STOP_MS);
-    if (run->leatd) {
-        kill(run->leatd, SIGKILL);
-        waitpid(run->leatd, NULL, 0);
-    }
+    if (run->out >= 0)
+        kill(-run->leatd, SIGKILL);
 }
 
 static int run_it(struct run *run)
