@@ -235,14 +235,11 @@ static int gulp(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n)
             if (r != 0)
                 break;
         }
-        /* The lowest offset of this poll stays pinned, also when a ring is left in between. */
-        if (*n == before) {
-            lt_cursor_pin(cursor, cursor->position);
-            lt_point("consume.pin");
-            if (!pinned)
-                c->touched[c->touched_count++] = cursor;
-            pinned = true;
-        }
+        lt_cursor_pin(cursor, cursor->position);
+        lt_point("consume.pin");
+        if (!pinned)
+            c->touched[c->touched_count++] = cursor;
+        pinned = true;
         /* [reclaim.announce] acquire. Either leatd sees the pin, or we see its announcement: then we are too late. */
         if (LT_UNLIKELY(lt_load_acquire64(&cursor->ring.gate->announced) > cursor->position)) {
             r = reset_cursor(c, cursor);
@@ -253,6 +250,8 @@ static int gulp(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n)
         enum walk_end why = walk(c, cursor, n);
         if (LT_LIKELY(why == WALK_FULL) || why == WALK_HEADERS || !is_over(cursor, why == WALK_SEAL))
             break;
+        if (*n != before)
+            break; /* the pin holds this ring's views, and none of the next ring's: that is the next poll's */
         uint64_t at = cursor->position;
         r = lt_cursor_go(cursor, at);
         if (r != 0)
