@@ -866,6 +866,7 @@ TEST(run_passes_signals_on)
 
 TEST(killed_run_takes_its_bus_along)
 {
+    setenv("XDG_RUNTIME_DIR", test_dir(), 1); /* nobody is left to remove the directory */
     struct command *run = leat_start(NULL, "run", "sh", "-c", "echo $LEAT_BUS; read x");
     command_wait_out(run, "\n");
     const char *bus = text("%.*s", (int)strcspn(run->said.out, "\n"), run->said.out);
