@@ -327,6 +327,7 @@ void lt_clients_left(struct lt_worker *w, struct lt_client *client)
     lt_store_release32(&entry->state, LT_CLIENT_LEFT);
     lt_point("clients.left");
     lt_clients_repair(w, client->id);
+    lt_readers_knock(w, client);
 }
 
 static void forget_writer(struct lt_topic *topic, uint32_t id)

@@ -149,9 +149,9 @@ static int bury_worker(struct keeper *keeper)
     drop_worker(keeper);
     if (keeper->stopping)
         return 0;
-    if (!keeper->started_once) { /* it has said why */
+    if (!keeper->started_once && status < 128) { /* it has said why */
         lt_log(LT_LOG_ERROR, "the first worker %s", how);
-        return status > 0 ? status : 1;
+        return 1;
     }
     keeper->restart_at_ns = next_start_ns(keeper);
     int64_t pause_ns = keeper->restart_at_ns - lt_clock_mono_ns();

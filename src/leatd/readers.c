@@ -287,6 +287,15 @@ void lt_readers_adopt_done(struct lt_worker *w)
     }
 }
 
+void lt_readers_knock(struct lt_worker *w, const struct lt_client *client)
+{
+    for (uint32_t e = 0; client->idents && e < LT_READERS_MAX; e++) {
+        struct lt_part *part = client->idents[e] != 0 ? part_of(w, client->idents[e]) : NULL;
+        if (part)
+            lt_warden_knock(w, part);
+    }
+}
+
 void lt_readers_forget_topic(struct lt_worker *w, struct lt_topic *topic)
 {
     for (uint32_t p = 0; p < topic->partition_count; p++) {

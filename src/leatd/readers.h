@@ -19,8 +19,12 @@ void lt_readers_adopt_done(struct lt_worker *w);
 /* A topic goes away: its readers with it. */
 void lt_readers_forget_topic(struct lt_worker *w, struct lt_topic *topic);
 
+/* What this client reads may have been held up by it. */
+void lt_readers_knock(struct lt_worker *w, const struct lt_client *client);
+
 /* The lowest pin at or above `limit`, and the lowest keep; LT_PIN_NONE when there is none. A pin below a limit that was
- * published cannot have passed its check, so it holds nothing. */
+ * published cannot have passed its check, so it holds nothing. Nobody who LEFT
+ * is waited for: a pin of theirs guards memory that they may still read, a keep is only a wish. */
 uint64_t lt_readers_pin(struct lt_worker *w, const struct lt_part *part, uint64_t limit);
 uint64_t lt_readers_keep(struct lt_worker *w, const struct lt_part *part);
 
