@@ -42,6 +42,7 @@ struct leat_consumer {
     struct lt_cursor **touched; /* [cursor_count] what the last poll has views into */
     uint32_t touched_count;
     uint32_t empty_polls; /* in a row, that did not sleep */
+    uint32_t last;        /* records of the last poll */
     uint32_t headers_room, headers_used;
     leat_header *headers;
     uint32_t headers_wanted; /* a record that did not fit: the next poll makes room */

@@ -20,6 +20,7 @@
 #define SLEEP_NS (2000 * NS_PER_MS) /* a lie on the bells' page costs at most this */
 #define LOOKS_A_CLOCK 64            /* partitions looked at between two looks at the clock while spinning */
 #define HOLE_NS (10 * NS_PER_MS)    /* a poll that never sleeps asks about holes this often */
+#define GATHER_BELOW 64             /* records of a poll that make the next one wait for more, with gather_us */
 #define HOLE_POLLS 1024             /* and polls that do not wait, after so many in a row */
 
 /* --- the end of views --- */
@@ -440,6 +441,16 @@ static int poll_empty(leat_consumer *c, int64_t timeout_ms)
     return n;
 }
 
+/* Stays away from the ring for a while. A line that is read while its producer is about to write it travels twice a
+ * record; left alone, whole pages of them are written in the producer's own cache first. */
+static void gather(const leat_consumer *c)
+{
+    int64_t until_ns = lt_clock_mono_ns() + c->options.gather_us * NS_PER_US;
+    while (lt_load_relaxed32(&c->wake) == 0 && lt_clock_mono_ns() < until_ns)
+        for (int i = 0; i < 8; i++)
+            lt_relax();
+}
+
 int leat_consumer_poll(leat_consumer *c, int64_t timeout_ms, const leat_record **records)
 {
     if (LT_UNLIKELY(c == NULL || records == NULL))
@@ -448,9 +459,12 @@ int leat_consumer_poll(leat_consumer *c, int64_t timeout_ms, const leat_record *
     if (LT_UNLIKELY(r < 0))
         return r;
     lt_consumer_release(c);
+    if (LT_UNLIKELY(c->options.gather_us > 0) && c->last != 0 && c->last < GATHER_BELOW)
+        gather(c);
     int n = lt_consumer_look(c);
     if (n == 0)
         n = poll_empty(c, timeout_ms);
+    c->last = n > 0 ? (uint32_t)n : 0;
     *records = c->records;
     lt_handle_leave(&c->handle);
     return n;
