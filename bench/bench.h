@@ -208,7 +208,8 @@ struct bench_case {
     bool block; /* sleeps when there is nothing to do, instead of spinning */
     const char *shape;
     bool exclusive, in_place, keyed;
-    uint32_t batch; /* records published together */
+    uint32_t gather_us; /* of the consumer; 0: every record at once */
+    uint32_t batch;     /* records published together */
     uint32_t producers, consumers, partitions;
     int floor;   /* index in the group, -1 for a floor itself */
     int against; /* another case to print a ratio to, or -1 */

@@ -5,7 +5,8 @@
  * as were sent.
  *
  * One producer and one consumer spin, a CPU each. Where more processes than CPUs run, they sleep when they
- * have nothing to do: "block". The keyed cases send records of 64 keys in turn, 16 a call, so that a call
+ * have nothing to do: "block". "gather": a consumer with gather_us = 2, which lets a stream of single records run ahead
+ * instead of chasing each one. The keyed cases send records of 64 keys in turn, 16 a call, so that a call
  * spreads over all partitions; 4 x 4 is to be compared with 1 x 1 of the same kind.
  */
 #include "bench.h"
@@ -165,6 +166,7 @@ static void sink_open(struct sink *sink, const struct leat_throughput *shared)
         fail(sink->crew, sink->seat, NULL, "leat_open", r);
     leat_consumer_options options = LEAT_CONSUMER_OPTIONS;
     options.spin_us = sink->self->block ? 0 : -1;
+    options.gather_us = sink->self->gather_us;
     options.gate = 1;
     const leat_record *none;
     uint32_t partition = (uint32_t)sink->seat - sink->self->producers;
@@ -324,6 +326,14 @@ static const struct bench_case table[] = {
       .producers = PRODUCERS,
       .consumers = 4,
       .partitions = 4 },
+    { .name = "single-gather", .shape = "single", .batch = 1, .floor = 0, .against = 2, .gather_us = 2 },
+    { .name = "exclusive-gather",
+      .shape = "exclusive",
+      .batch = 1,
+      .floor = 0,
+      .against = 4,
+      .exclusive = true,
+      .gather_us = 2 },
 };
 
 #define TABLE_COUNT ((int)(sizeof table / sizeof table[0]))

@@ -40,32 +40,36 @@ extern "C" {
 /* --- errors ---------------------------------------------------------------------------------------- */
 
 enum leat_error {
-    LEAT_EINVAL = -1,        /* an argument makes no sense; the caller's mistake */
-    LEAT_ENOMEM = -2,        /* memory cannot be had */
-    LEAT_EGONE = -3,         /* no leatd answers on this bus, or the bus has ended */
-    LEAT_EVERSION = -4,      /* library and leatd are of builds that do not fit together */
-    LEAT_ENOTOPIC = -5,      /* no such topic */
-    LEAT_EEXIST = -6,        /* a topic of that name exists */
-    LEAT_ENOPART = -7,       /* no such partition */
-    LEAT_EPERM = -8,         /* the topic's owner and mode do not allow it, or the bus belongs to another user */
-    LEAT_ELIMIT = -9,        /* a limit of the bus is reached (clients, topics, memory ...): leat_last_error() names it */
-    LEAT_ETOOBIG = -10,      /* a record above a quarter of the ring; the message names the limit */
-    LEAT_EFULL = -11,        /* the ring is full: at once with on_full error, after full_timeout_ms otherwise */
-    LEAT_ETIMEOUT = -12,     /* not done in the time given */
-    LEAT_EABORTED = -13,     /* this claim was taken back while its owner stood still; claim again */
-    LEAT_EWAKEUP = -14,      /* leat_consumer_wakeup() was called */
-    LEAT_EFORKED = -15,      /* the handle belongs to the parent of this process */
-    LEAT_EEXCLUSIVE = -16,   /* another producer holds the topic exclusively, or others are in the way of holding it */
-    LEAT_EBUSY_HANDLE = -17, /* another thread is inside a call on this handle, or a callback called back in */
+    LEAT_EINVAL = -1,   /* an argument makes no sense; the caller's mistake */
+    LEAT_ENOMEM = -2,   /* memory cannot be had */
+    LEAT_EGONE = -3,    /* no leatd answers on this bus, or the bus has ended */
+    LEAT_EVERSION = -4, /* library and leatd are of builds that do not fit together */
+    LEAT_ENOTOPIC = -5, /* no such topic */
+    LEAT_EEXIST = -6,   /* a topic of that name exists */
+    LEAT_ENOPART = -7,  /* no such partition */
+    LEAT_EPERM = -8,    /* the topic's owner and mode do not allow it, or the bus belongs to another user */
+    LEAT_ELIMIT =
+        -9, /* a limit of the bus is reached (clients, topics, memory ...): leat_last_error() names it */
+    LEAT_ETOOBIG = -10,  /* a record above a quarter of the ring; the message names the limit */
+    LEAT_EFULL = -11,    /* the ring is full: at once with on_full error, after full_timeout_ms otherwise */
+    LEAT_ETIMEOUT = -12, /* not done in the time given */
+    LEAT_EABORTED = -13, /* this claim was taken back while its owner stood still; claim again */
+    LEAT_EWAKEUP = -14,  /* leat_consumer_wakeup() was called */
+    LEAT_EFORKED = -15,  /* the handle belongs to the parent of this process */
+    LEAT_EEXCLUSIVE =
+        -16, /* another producer holds the topic exclusively, or others are in the way of holding it */
+    LEAT_EBUSY_HANDLE =
+        -17, /* another thread is inside a call on this handle, or a callback called back in */
     LEAT_EUNSUPPORTED = -18, /* this build or this kernel cannot do that; the message says what is missing */
     LEAT_EFENCED = -19,      /* another member took over */
     LEAT_EIO = -20,          /* an operating system call failed; the message has its name and errno */
     LEAT_EDELETED = -21,     /* the topic was deleted while this handle used it */
     LEAT_EINUSE = -22,       /* something still uses what is to be removed */
     LEAT_EPROTO = -23,       /* the other side answered nonsense */
-    LEAT_EOFFSET = -24,      /* the offset is not (or no longer) in the partition and the reset policy is LEAT_RESET_ERROR */
-    LEAT_ENOSPC = -25,       /* the disk is full */
-    LEAT_EFAILED = -26,      /* the partition has failed and waits for an operator */
+    LEAT_EOFFSET =
+        -24, /* the offset is not (or no longer) in the partition and the reset policy is LEAT_RESET_ERROR */
+    LEAT_ENOSPC = -25,  /* the disk is full */
+    LEAT_EFAILED = -26, /* the partition has failed and waits for an operator */
 };
 
 /* What a code means, for people. Never NULL, whatever the code. */
@@ -147,19 +151,19 @@ enum leat_partitioner {
 typedef struct leat_topic_options {
     size_t size; /* of this struct, set by the macro: later versions add fields */
     uint32_t partitions;
-    uint64_t ring_size;      /* payload bytes of one partition, rounded up to a power of two; 64 KiB to 1 GiB */
-    enum leat_level level;   /* LEAT_RING until the log exists; others: LEAT_EUNSUPPORTED */
+    uint64_t ring_size;    /* payload bytes of one partition, rounded up to a power of two; 64 KiB to 1 GiB */
+    enum leat_level level; /* LEAT_RING until the log exists; others: LEAT_EUNSUPPORTED */
     enum leat_on_full on_full;
     enum leat_partitioner partitioner; /* LEAT_XXH3 or LEAT_MURMUR2 */
     uint32_t mode;                     /* like a file's: r consume, w produce */
-    const char *owner;                 /* NULL: the caller; "USER" or "USER:GROUP", names or numbers; only root gives away */
-    int no_log;                        /* memory only even once there is a log */
-    int if_not_exists;                 /* an existing topic of that name is no error */
+    const char *owner; /* NULL: the caller; "USER" or "USER:GROUP", names or numbers; only root gives away */
+    int no_log;        /* memory only even once there is a log */
+    int if_not_exists; /* an existing topic of that name is no error */
 } leat_topic_options;
 
-#define LEAT_TOPIC_OPTIONS                                                                                    \
-    {                                                                                                         \
-        sizeof(leat_topic_options), 1, 4u << 20, LEAT_RING, LEAT_BLOCK, LEAT_XXH3, 0660, NULL, 0, 0           \
+#define LEAT_TOPIC_OPTIONS                                                                          \
+    {                                                                                               \
+        sizeof(leat_topic_options), 1, 4u << 20, LEAT_RING, LEAT_BLOCK, LEAT_XXH3, 0660, NULL, 0, 0 \
     }
 
 typedef struct leat_partition_info {
@@ -214,22 +218,25 @@ LEAT_API int leat_topic_delete(leat_bus *bus, const char *topic);
 /* --- producers ------------------------------------------------------------------------------------- */
 
 typedef void leat_delivered_fn(const leat_receipt *receipt, int error, void *user);
-typedef int leat_partition_of_fn(const char *topic, const void *key, size_t key_size, uint32_t partitions, void *user);
+typedef int leat_partition_of_fn(const char *topic, const void *key, size_t key_size, uint32_t partitions,
+                                 void *user);
 
 typedef struct leat_producer_options {
     size_t size;
     enum leat_partitioner partitioner;
-    int exclusive;           /* hold the topic alone: cheaper claims; LEAT_EEXCLUSIVE while others are attached */
+    int exclusive; /* hold the topic alone: cheaper claims; LEAT_EEXCLUSIVE while others are attached */
     int64_t full_timeout_ms; /* how long a send waits for room; -1: for ever */
     int64_t spin_us;         /* how long a send that waits for room spins before it sleeps; -1: only spins */
-    leat_delivered_fn *on_delivered; /* called in order, from calls on the same handle; must not call back into it */
-    leat_partition_of_fn *partition_of; /* with LEAT_CALLBACK: returns a partition, or a negative error that send returns */
+    leat_delivered_fn
+        *on_delivered; /* called in order, from calls on the same handle; must not call back into it */
+    leat_partition_of_fn
+        *partition_of; /* with LEAT_CALLBACK: returns a partition, or a negative error that send returns */
     void *user;
 } leat_producer_options;
 
-#define LEAT_PRODUCER_OPTIONS                                                                                 \
-    {                                                                                                         \
-        sizeof(leat_producer_options), LEAT_PARTITIONER_TOPIC, 0, 30000, 20, NULL, NULL, NULL                 \
+#define LEAT_PRODUCER_OPTIONS                                                                 \
+    {                                                                                         \
+        sizeof(leat_producer_options), LEAT_PARTITIONER_TOPIC, 0, 30000, 20, NULL, NULL, NULL \
     }
 
 /* Attaches to a topic to produce. options may be NULL. Errors: LEAT_ENOTOPIC, LEAT_EPERM, LEAT_EEXCLUSIVE,
@@ -259,8 +266,8 @@ LEAT_API int leat_producer_send_many(leat_producer *producer, const leat_record 
  * most 64 claims of a producer can be open. A claim held longer than the bus's stall limit (100 ms) while somebody
  * waits behind it is taken back; its commit then returns LEAT_EABORTED. */
 typedef struct leat_claim {
-    void *value;       /* 64-byte aligned from 97 bytes of record on, 8-byte aligned below */
-    size_t value_size; /* may be lowered before commit */
+    void *value;          /* 64-byte aligned from 97 bytes of record on, 8-byte aligned below */
+    size_t value_size;    /* may be lowered before commit */
     int64_t timestamp_ms; /* 0: now */
     uint32_t partition;
     uint64_t offset;
@@ -299,24 +306,30 @@ typedef void leat_missed_fn(leat_consumer *consumer, const leat_partition *parti
 
 typedef struct leat_consumer_options {
     size_t size;
-    const char *group;       /* groups come with a later version: LEAT_EUNSUPPORTED unless NULL */
-    enum leat_reset reset;   /* where to start without a position, and where to go on after falling behind */
-    int64_t spin_us;         /* how long a poll spins before it sleeps; -1: it never sleeps; default 20 */
+    const char *group;     /* groups come with a later version: LEAT_EUNSUPPORTED unless NULL */
+    enum leat_reset reset; /* where to start without a position, and where to go on after falling behind */
+    int64_t spin_us;       /* how long a poll spins before it sleeps; -1: it never sleeps; default 20 */
+    int64_t
+        gather_us; /* for streams: a poll that follows one with fewer than 64 records first lets them gather for this
+                              * long, away from the ring: a reader that chases a producer record by record slows both down
+                              * several times. 1 or 2 will do. Default 0: every record at once */
     uint32_t max_poll_records;
-    int gate;                /* keep every record until this consumer polled past it: producers of a topic whose on_full
+    int gate; /* keep every record until this consumer polled past it: producers of a topic whose on_full
                               * is block or error then wait or fail instead of overwriting it */
-    leat_missed_fn *on_missed; /* called inside poll: `count` offsets from `from_offset` on were overwritten unread */
-    const char *client_id;     /* shown by `leat status --clients`; NULL: program-host-8hex */
+    leat_missed_fn
+        *on_missed; /* called inside poll: `count` offsets from `from_offset` on were overwritten unread */
+    const char *client_id; /* shown by `leat status --clients`; NULL: program-host-8hex */
     void *user;
 } leat_consumer_options;
 
-#define LEAT_CONSUMER_OPTIONS                                                                                 \
-    {                                                                                                         \
-        sizeof(leat_consumer_options), NULL, LEAT_LATEST, 20, 500, 0, NULL, NULL, NULL                        \
+#define LEAT_CONSUMER_OPTIONS                                                             \
+    {                                                                                     \
+        sizeof(leat_consumer_options), NULL, LEAT_LATEST, 20, 0, 500, 0, NULL, NULL, NULL \
     }
 
 /* options may be NULL. Errors: LEAT_EUNSUPPORTED (group), LEAT_ELIMIT, LEAT_EGONE. */
-LEAT_API int leat_consumer_open(leat_consumer **consumer, leat_bus *bus, const leat_consumer_options *options);
+LEAT_API int leat_consumer_open(leat_consumer **consumer, leat_bus *bus,
+                                const leat_consumer_options *options);
 
 /* Every partition of these topics, new ones too; replaces what was subscribed or assigned. Starts as `reset` says.
  * Errors: LEAT_ENOTOPIC, LEAT_EPERM, LEAT_ELIMIT (readers of a client). */
@@ -337,14 +350,17 @@ LEAT_API void leat_consumer_wakeup(leat_consumer *consumer);
 LEAT_API int leat_consumer_fd(leat_consumer *consumer);
 
 /* Errors of these: LEAT_ENOPART (not assigned), LEAT_EINVAL. */
-LEAT_API int leat_consumer_seek(leat_consumer *consumer, const char *topic, uint32_t partition, int64_t offset);
+LEAT_API int leat_consumer_seek(leat_consumer *consumer, const char *topic, uint32_t partition,
+                                int64_t offset);
 /* To the first record whose timestamp is at or after the time; the end when there is none. */
-LEAT_API int leat_consumer_seek_time(leat_consumer *consumer, const char *topic, uint32_t partition, int64_t timestamp_ms);
+LEAT_API int leat_consumer_seek_time(leat_consumer *consumer, const char *topic, uint32_t partition,
+                                     int64_t timestamp_ms);
 LEAT_API int leat_consumer_pause(leat_consumer *consumer, const char *topic, uint32_t partition);
 LEAT_API int leat_consumer_resume(leat_consumer *consumer, const char *topic, uint32_t partition);
 /* The offset of the next record that poll will look for. Gaps are stepped over: drained means position == end. */
 LEAT_API int64_t leat_consumer_position(leat_consumer *consumer, const char *topic, uint32_t partition);
-LEAT_API int64_t leat_consumer_beginning_offset(leat_consumer *consumer, const char *topic, uint32_t partition);
+LEAT_API int64_t leat_consumer_beginning_offset(leat_consumer *consumer, const char *topic,
+                                                uint32_t partition);
 LEAT_API int64_t leat_consumer_end_offset(leat_consumer *consumer, const char *topic, uint32_t partition);
 /* The offset that leat_consumer_seek_time would go to. */
 LEAT_API int64_t leat_consumer_offset_for_time(leat_consumer *consumer, const char *topic, uint32_t partition,
@@ -365,14 +381,15 @@ typedef struct leat_client_info {
     char client_id[96];
     uint32_t producers; /* topics it may write to now */
     uint32_t consumers;
-    uint32_t readers;   /* partitions that its consumers read */
+    uint32_t readers;     /* partitions that its consumers read */
     uint32_t quarantined; /* claims taken back from it whose memory waits for its word or its death */
-    const char *state;  /* "alive", "stopped" (claims were taken back), "dead" (being cleared), "away" (not reconnected yet) */
+    const char *
+        state; /* "alive", "stopped" (claims were taken back), "dead" (being cleared), "away" (not reconnected yet) */
 } leat_client_info;
 
 typedef struct leat_status_info {
     char *bus;
-    int32_t pid;        /* the keeper */
+    int32_t pid; /* the keeper */
     int32_t worker_pid;
     uint64_t incarnation; /* starts of the worker */
     double uptime_s;
@@ -387,10 +404,10 @@ LEAT_API void leat_status_free(leat_status_info *info);
 
 /* Counters: a mapped file of the bus directory. Only needs the file: leatd may be dead. */
 typedef struct leat_counter {
-    const char *name;      /* "records", "bytes", "rotations" ... */
-    const char *topic;     /* "" where it does not apply */
-    int32_t partition;     /* -1 where it does not apply */
-    int32_t client;        /* -1 where it does not apply */
+    const char *name;  /* "records", "bytes", "rotations" ... */
+    const char *topic; /* "" where it does not apply */
+    int32_t partition; /* -1 where it does not apply */
+    int32_t client;    /* -1 where it does not apply */
     int64_t value;
 } leat_counter;
 /* where: as in leat_open. Returns how many; *counters is to be freed with leat_counters_free().
@@ -405,9 +422,9 @@ typedef struct leat_host_options {
     const char *directory; /* NULL: a fresh one under $XDG_RUNTIME_DIR or /tmp, removed at the end */
 } leat_host_options;
 
-#define LEAT_HOST_OPTIONS                                                                                     \
-    {                                                                                                         \
-        sizeof(leat_host_options), NULL                                                                       \
+#define LEAT_HOST_OPTIONS               \
+    {                                   \
+        sizeof(leat_host_options), NULL \
     }
 
 /* Threads, no fork; other processes can join by its path; it ends with the program. options may be NULL. */

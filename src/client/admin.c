@@ -85,7 +85,8 @@ int leat_topic_create(leat_bus *bus, const char *topic, const leat_topic_options
     int r = check_name(bus, topic);
     if (r >= 0)
         r = lt_options_take(&taken, sizeof taken, options);
-    if (r >= 0 && (taken.partitions == 0 || taken.ring_size == 0)) /* on the wire: whatever leatd's configuration says */
+    if (r >= 0 && (taken.partitions == 0 ||
+                   taken.ring_size == 0)) /* on the wire: whatever leatd's configuration says */
         r = lt_fail(LEAT_EINVAL, "topic %s: %u partitions of %llu bytes", topic, taken.partitions,
                     (unsigned long long)taken.ring_size);
     if (r >= 0)

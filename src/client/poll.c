@@ -20,8 +20,8 @@
 #define SLEEP_NS (2000 * NS_PER_MS) /* a lie on the bells' page costs at most this */
 #define LOOKS_A_CLOCK 64            /* partitions looked at between two looks at the clock while spinning */
 #define HOLE_NS (10 * NS_PER_MS)    /* a poll that never sleeps asks about holes this often */
-#define GATHER_BELOW 64             /* records of a poll that make the next one wait for more, with gather_us */
-#define HOLE_POLLS 1024             /* and polls that do not wait, after so many in a row */
+#define GATHER_BELOW 64 /* records of a poll that make the next one wait for more, with gather_us */
+#define HOLE_POLLS 1024 /* and polls that do not wait, after so many in a row */
 
 /* --- the end of views --- */
 
