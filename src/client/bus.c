@@ -336,8 +336,10 @@ void leat_close(leat_bus *bus)
             leat_consumer_close((leat_consumer *)(void *)handle);
     }
     leave_process(bus);
-    lt_link_close(&bus->link, true);
+    /* The thread first: it uses the link. A lease that is given back by its thread fires for nobody. */
+    lt_link_stop(&bus->link);
     lt_lease_stop(bus);
+    lt_link_close(&bus->link, true);
     unmap_regions(bus);
     pthread_mutex_destroy(&bus->mutex);
     free(bus);

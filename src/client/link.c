@@ -353,7 +353,7 @@ static int reach(struct lt_link *link, struct lt_hello_answer *answer, int fds[L
             close_all(fds, fd_count);
             close(fd);
         }
-        if (left_ms(deadline_ms) == 0)
+        if (left_ms(deadline_ms) == 0 || lt_load_relaxed32(&link->stop) != 0)
             return lt_fail(LEAT_EGONE, "%s: leatd's worker does not come back", link->directory);
         pause_ms(PAUSE_MS);
     }
@@ -418,6 +418,11 @@ int lt_link_open(struct lt_link *link, const char *directory, bool mailbox, uint
     link->bus_id = answer->bus_id;
     link->up = true;
     return 0;
+}
+
+void lt_link_stop(struct lt_link *link)
+{
+    lt_store_relaxed32(&link->stop, 1);
 }
 
 void lt_link_close(struct lt_link *link, bool bye)

@@ -28,6 +28,7 @@ struct lt_link {
     int fd; /* -1: never was connected */
     bool up;
     uint32_t *gone; /* the bus's; NULL for a link of one request */
+    uint32_t stop; /* the bus is being closed */
     uint32_t number;
     uint32_t client;
     uint64_t bus_id;
@@ -58,6 +59,8 @@ struct lt_request {
 /* Connects and says hello; fds of the regions when hello.mailbox was asked for. 0, or LEAT_EGONE, LEAT_EVERSION, LEAT_EPERM ... */
 int lt_link_open(struct lt_link *link, const char *directory, bool mailbox, uint32_t *gone,
                  struct lt_hello_answer *answer, int fds[LT_LINK_FDS], int64_t patience_ms);
+/* No more waiting for a worker from here on: a reconnect that is under way in another thread ends. */
+void lt_link_stop(struct lt_link *link);
 /* Says goodbye when `bye`. */
 void lt_link_close(struct lt_link *link, bool bye);
 
