@@ -306,7 +306,7 @@ TEST(five_stopped_producers_take_four_retired_rings_and_then_a_blocked_send_time
 
 TEST(five_stopped_producers_take_four_retired_rings_and_then_a_topic_with_error_says_so)
 {
-    struct scene scene = scene_with(LEAT_ERROR, false);
+    struct scene scene = scene_with(LEAT_ERROR, true);
     /* `error` says FULL at once, also while leatd makes the next ring: send until it has. */
     struct child *stopped[STOPPED];
     uint64_t number = 0;

@@ -118,21 +118,30 @@ int run_program(const char *const *argv, const char **output)
 
 /* ---- leatd ---- */
 
-static void expect_ready(struct bus *bus)
+/* false: it ended before it was ready. Its descriptors may live on in a worker, so its own end counts. */
+static bool is_ready(struct bus *bus)
 {
     char line[512];
     size_t size = 0;
+    int pidfd = (int)syscall(SYS_pidfd_open, bus->keeper, 0);
+    CHECK(pidfd >= 0);
     do {
-        if (!readable_within(bus->ready, WAIT_SECONDS * test_slowdown()))
+        struct pollfd wait_for[2] = { { .fd = bus->ready, .events = POLLIN },
+                                      { .fd = pidfd, .events = POLLIN } };
+        if (poll(wait_for, 2, WAIT_SECONDS * 1000 * test_slowdown()) <= 0)
             FAIL("leatd is not ready after %d s", WAIT_SECONDS);
-        ssize_t got = read(bus->ready, line + size, sizeof line - 1 - size);
-        if (got <= 0)
-            FAIL("leatd ended before it was ready");
+        ssize_t got = wait_for[0].revents ? read(bus->ready, line + size, sizeof line - 1 - size) : 0;
+        if (got <= 0) {
+            close(pidfd);
+            return false;
+        }
         size += (size_t)got;
         line[size] = 0;
     } while (!strchr(line, '\n'));
+    close(pidfd);
     if (strncmp(line, "leatd: ready", 12) != 0)
         FAIL("leatd says \"%s\"", line);
+    return true;
 }
 
 static struct bus *start(const char *path, const char *program, const char *kill, const char *const *options)
@@ -172,18 +181,37 @@ static struct bus *start(const char *path, const char *program, const char *kill
     }
     close(ends[1]);
     bus->ready = ends[0];
-    expect_ready(bus);
+    if (is_ready(bus))
+        return bus;
+    int status;
+    CHECK_EQ(waitpid(bus->keeper, &status, 0), bus->keeper);
+    if (status == 0)
+        FAIL("leatd ended before it was ready, and says that all is well");
+    close(bus->ready);
+    free(bus);
+    return NULL;
+}
+
+static struct bus *must(struct bus *bus)
+{
+    if (!bus)
+        FAIL("leatd ended before it was ready");
     return bus;
 }
 
 struct bus *bus_start_as(const char *program, const char *kill, const char *const *options)
 {
-    return start(NULL, program, kill, options + 1); /* the first is empty, because an array cannot be */
+    return must(start(NULL, program, kill, options + 1)); /* the first is empty, because an array cannot be */
+}
+
+struct bus *bus_try_fault(const char *kill, const char *const *options)
+{
+    return start(NULL, "LEAT_TEST_LEATD_FAULT", kill, options);
 }
 
 struct bus *bus_start_in(const char *path, const char *const *options)
 {
-    return start(path, "LEAT_TEST_LEATD", NULL, options);
+    return must(start(path, "LEAT_TEST_LEATD", NULL, options));
 }
 
 void bus_stop(struct bus *bus)

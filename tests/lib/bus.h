@@ -53,6 +53,8 @@ struct bus {
 #define bus_start_fault(kill, ...) \
     bus_start_as("LEAT_TEST_LEATD_FAULT", kill, (const char *const[]){ "", ##__VA_ARGS__, NULL })
 struct bus *bus_start_as(const char *program, const char *kill, const char *const *options);
+/* For one that may die before anybody could be told that it is there: then NULL. */
+struct bus *bus_try_fault(const char *kill, const char *const *options);
 /* leatd on this directory, of an earlier bus or one that leatd is to make. */
 struct bus *bus_start_in(const char *path, const char *const *options);
 /* SIGTERM; it ends with 0, and nobody answers any more. */
