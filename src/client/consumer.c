@@ -6,6 +6,7 @@
 #include "client/consumer.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,9 +14,16 @@
 
 /* --- open and close --- */
 
+static struct lt_consumer_open open_body(const leat_consumer *c, uint32_t bell)
+{
+    struct lt_consumer_open body = { .consumer = c->number, .bell = bell };
+    snprintf(body.client_id, sizeof body.client_id, "%s", c->client_id);
+    return body;
+}
+
 static int ask_for_bell(leat_consumer *c)
 {
-    struct lt_consumer_open body = { .consumer = c->number, .bell = UINT32_MAX };
+    struct lt_consumer_open body = open_body(c, UINT32_MAX);
     struct lt_consumer_answer answer = { 0 };
     struct lt_request request = { .type = LT_MSG_CONSUMER_OPEN,
                                   .body = &body,
@@ -38,7 +46,7 @@ static int ask_for_bell(leat_consumer *c)
 
 static void give_bell(leat_consumer *c)
 {
-    struct lt_consumer_open stood = { .consumer = c->number, .bell = c->bell_number };
+    struct lt_consumer_open stood = open_body(c, c->bell_number);
     struct lt_consumer_close body = { .bell = c->bell_number };
     struct lt_request request = { .type = LT_MSG_CONSUMER_CLOSE,
                                   .body = &body,
@@ -74,6 +82,8 @@ static int open_consumer(leat_consumer *c, leat_bus *bus)
     c->max = options->max_poll_records;
     c->reset = options->reset;
     c->gate = options->gate != 0;
+    if (options->client_id != NULL)
+        snprintf(c->client_id, sizeof c->client_id, "%s", options->client_id);
     c->records = calloc(c->max, sizeof *c->records);
     if (c->records == NULL)
         return lt_fail(LEAT_ENOMEM, "%u records for a poll", c->max);

@@ -50,6 +50,7 @@ struct leat_consumer {
     struct lt_bell *bell;
     uint32_t bell_number;
     uint32_t number;
+    char client_id[96]; /* the option's, "" without */
     struct lt_bridge *bridge;
     struct lt_attached **topics; /* one reference each */
     uint32_t topic_count;

@@ -204,7 +204,7 @@
     SIZE(lt_topic_detach, 8)                 \
     SIZE(lt_ring_attach, 16)                 \
     SIZE(lt_ring_attach_answer, 24)          \
-    SIZE(lt_consumer_open, 8)                \
+    SIZE(lt_consumer_open, 104)              \
     SIZE(lt_consumer_answer, 8)              \
     SIZE(lt_consumer_close, 8)               \
     SIZE(lt_reader_open, 8)                  \

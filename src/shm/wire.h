@@ -26,9 +26,9 @@ enum lt_msg_type {
     LT_MSG_TOPIC_DELETE = 4,
     LT_MSG_TOPIC_LIST = 5,
     LT_MSG_TOPIC_DESCRIBE = 6,
-    LT_MSG_TOPIC_ATTACH = 7,  /* + fd of the topic's page, read-only */
+    LT_MSG_TOPIC_ATTACH = 7, /* + fd of the topic's page, read-only */
     LT_MSG_TOPIC_DETACH = 8,
-    LT_MSG_RING_ATTACH = 9,   /* + fd of one ring */
+    LT_MSG_RING_ATTACH = 9, /* + fd of one ring */
     LT_MSG_CONSUMER_OPEN = 10,
     LT_MSG_CONSUMER_CLOSE = 11,
     LT_MSG_READER_OPEN = 12,
@@ -41,10 +41,10 @@ enum lt_msg_type {
 struct lt_msg {
     uint32_t magic;
     uint16_t type;
-    uint16_t flags;   /* 1: an answer */
-    uint32_t size;    /* head and body */
-    uint32_t number;  /* of the request, chosen by the client, increasing */
-    int32_t result;   /* answers: >= 0 or LEAT_E... */
+    uint16_t flags;  /* 1: an answer */
+    uint32_t size;   /* head and body */
+    uint32_t number; /* of the request, chosen by the client, increasing */
+    int32_t result;  /* answers: >= 0 or LEAT_E... */
     uint32_t reserved;
 };
 
@@ -64,7 +64,8 @@ struct lt_hello { /* request */
     char program[32];
     char client_id[96];
 };
-struct lt_hello_answer { /* + fds: coordinator (ro), bells (rw), mailbox (rw) for a new client with mailbox; none on resume */
+struct
+    lt_hello_answer { /* + fds: coordinator (ro), bells (rw), mailbox (rw) for a new client with mailbox; none on resume */
     uint64_t bus_id;
     uint64_t incarnation;
     uint32_t client;
@@ -103,7 +104,7 @@ struct lt_topic_describe_answer { /* result = rows that follow */
 
 struct lt_topic_attach {
     char name[256];
-    uint32_t write;     /* 1: to produce, 0: to consume */
+    uint32_t write; /* 1: to produce, 0: to consume */
     uint32_t exclusive;
 };
 struct lt_topic_attach_answer {
@@ -126,6 +127,7 @@ struct lt_ring_attach_answer { /* LEAT_EOFFSET: that ring is gone */
 struct lt_consumer_open {
     uint32_t consumer; /* the client's own number, not 0 */
     uint32_t bell;     /* 0xffffffff: any; on resume: the one it has */
+    char client_id[96]; /* "": as HELLO said; else the client is shown by this name from now on */
 };
 struct lt_consumer_answer {
     uint32_t bell, reserved;
@@ -151,7 +153,8 @@ struct lt_clients { /* request */
 struct lt_client_row {
     uint32_t id;
     int32_t pid;
-    uint32_t uid, producers, consumers, readers, quarantined, state; /* enum lt_client_state; 100: away, 101: stopped */
+    uint32_t uid, producers, consumers, readers, quarantined,
+        state; /* enum lt_client_state; 100: away, 101: stopped */
     char program[32];
     char client_id[96];
 };
