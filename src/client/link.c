@@ -159,7 +159,9 @@ static int exchange(struct lt_link *link, int fd, struct lt_request *request, bo
     struct lt_msg head;
 
     *lost = false;
-    uint32_t number = ++link->number;
+    if (request->number == 0)
+        request->number = ++link->number;
+    uint32_t number = request->number;
     int r = send_message(fd, (uint16_t)request->type, number, request->body, request->body_size, deadline_ms);
     if (r == 0)
         r = receive_answer(link, fd, (uint16_t)request->type, number, fds, &fd_count, deadline_ms);
@@ -483,6 +485,7 @@ static int call(struct lt_link *link, struct lt_request *request)
 
 int lt_link_call(struct lt_link *link, struct lt_request *request)
 {
+    request->number = 0;
     request->got = 0;
     request->fd_count = 0;
     pthread_mutex_lock(&link->mutex);

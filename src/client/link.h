@@ -44,6 +44,7 @@ struct lt_request {
     uint32_t body_size;
     void *answer; /* room for the answer's body; may be NULL */
     uint32_t answer_size;
+    uint32_t number;      /* out: its number, which it keeps when it is sent again, so that leatd knows it */
     uint32_t got;         /* out: bytes of the answer's body */
     int fds[LT_LINK_FDS]; /* out: the caller's to close */
     int fd_count;

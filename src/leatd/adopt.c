@@ -26,8 +26,8 @@
 
 /* --- a fresh bus --- */
 
-static int make_region(struct lt_worker *w, const char *name, enum lt_keep_kind kind, enum lt_region_kind region,
-                       uint64_t *size, void **base, int *fd)
+static int make_region(struct lt_worker *w, const char *name, enum lt_keep_kind kind,
+                       enum lt_region_kind region, uint64_t *size, void **base, int *fd)
 {
     struct lt_keep_note note = { 0 };
     uint64_t bytes;
@@ -57,7 +57,8 @@ static int make_bus(struct lt_worker *w)
     struct lt_keep_note note = { 0 };
     w->bells_bytes = sizeof(struct lt_bells);
     w->coordinator_bytes = sizeof(struct lt_coordinator);
-    int r = make_region(w, "leat-bells", LT_KEEP_BELLS, LT_REGION_BELLS, &w->bells_bytes, &base, &w->bells_fd);
+    int r = make_region(w, "leat-bells", LT_KEEP_BELLS, LT_REGION_BELLS, &w->bells_bytes, &base,
+                        &w->bells_fd);
     if (r < 0)
         return r;
     w->bells = base;
@@ -77,14 +78,14 @@ static int make_bus(struct lt_worker *w)
 
 /* --- regions of an older worker --- */
 
-static int take_region(struct lt_worker *w, enum lt_keep_kind kind, uint64_t least, uint64_t *size, void **base,
-                       int *fd)
+static int take_region(struct lt_worker *w, enum lt_keep_kind kind, uint64_t least, uint64_t *size,
+                       void **base, int *fd)
 {
     *fd = lt_keep_fd(&w->keep, (uint32_t)kind, 0);
     int64_t bytes = *fd < 0 ? -1 : lt_region_checked_size(*fd);
     if (bytes < (int64_t)least)
-        return lt_fail(LEAT_EPROTO, "the keeper's region %d has %lld bytes; wanted %llu", (int)kind, (long long)bytes,
-                       (unsigned long long)least);
+        return lt_fail(LEAT_EPROTO, "the keeper's region %d has %lld bytes; wanted %llu", (int)kind,
+                       (long long)bytes, (unsigned long long)least);
     int r = lt_region_map(*fd, (uint64_t)bytes, 1, 0, 0, 0, base);
     if (r < 0)
         return lt_fail_errno(-r, "map the keeper's region %d", (int)kind);
@@ -100,7 +101,8 @@ static int take_bus(struct lt_worker *w)
     if (r < 0)
         return r;
     w->bells = base;
-    r = take_region(w, LT_KEEP_COORDINATOR, sizeof(struct lt_coordinator), &w->coordinator_bytes, &base, &w->coordinator_fd);
+    r = take_region(w, LT_KEEP_COORDINATOR, sizeof(struct lt_coordinator), &w->coordinator_bytes, &base,
+                    &w->coordinator_fd);
     if (r < 0)
         return r;
     w->coordinator = base;
@@ -136,8 +138,8 @@ static int take_ring(struct lt_worker *w, struct lt_part *part, uint32_t ring)
     int64_t bytes = fd < 0 ? -1 : lt_region_checked_size(fd);
     /* Its head is its producers' to write: the key, and the size, which is sealed, say what it is. */
     if (bytes < (int64_t)lt_ring_bytes(part->topic->head->ring_size))
-        return lt_fail(LEAT_EPROTO, "topic %s, partition %u: the keeper's ring %u has %lld bytes", part->topic->name,
-                       part->index, ring, (long long)bytes);
+        return lt_fail(LEAT_EPROTO, "topic %s, partition %u: the keeper's ring %u has %lld bytes",
+                       part->topic->name, part->index, ring, (long long)bytes);
     kept->bytes = (uint64_t)bytes;
     kept->id = gate->ring_id;
     int r = lt_region_map(fd, kept->bytes, 1, 0, 0, 0, &kept->base);
@@ -186,8 +188,8 @@ static int take_topic(struct lt_worker *w, const struct lt_keep_pair *pair)
     void *page;
     int64_t bytes = lt_region_checked_size(pair->fd);
     if (bytes < (int64_t)lt_topic_bytes(1) || lt_region_map(pair->fd, (uint64_t)bytes, 1, 0, 0, 0, &page) < 0)
-        return lt_fail(LEAT_EPROTO, "topic %llu: its page of %lld bytes cannot be mapped", (unsigned long long)pair->id,
-                       (long long)bytes);
+        return lt_fail(LEAT_EPROTO, "topic %llu: its page of %lld bytes cannot be mapped",
+                       (unsigned long long)pair->id, (long long)bytes);
     struct lt_topic_head *head = lt_topic_head(page);
     struct lt_topic *topic = NULL;
     if (head->state == LT_TOPIC_OPEN)
@@ -315,6 +317,7 @@ int lt_adopt(struct lt_worker *w)
     lt_point("adopt.done");
     if (!is_fresh)
         lt_worker_log(w, LT_LOG_INFO, "incarnation %llu took over %u topics, %u partitions, %u clients",
-                      (unsigned long long)coordinator->incarnation, w->topic_count, w->partition_count, w->client_count);
+                      (unsigned long long)coordinator->incarnation, w->topic_count, w->partition_count,
+                      w->client_count);
     return 0;
 }

@@ -54,7 +54,8 @@ static int check_directory(const char *path)
         return lt_fail(LEAT_EPERM, "%s belongs to uid %u; leatd runs as uid %u", path, (unsigned)st.st_uid,
                        (unsigned)geteuid());
     if (st.st_mode & 0022)
-        lt_log(LT_LOG_WARN, "%s has mode %04o: whoever may write there can put a socket of their own in its place", path,
+        lt_log(LT_LOG_WARN,
+               "%s has mode %04o: whoever may write there can put a socket of their own in its place", path,
                (unsigned)st.st_mode & 07777);
     return 0;
 }

@@ -3,8 +3,7 @@
  * Points, with what a death there leaves:
  *   clients.store       a mailbox with the keeper and no entry: dropped at adoption
  *   clients.enter       the same
- *   clients.enter.after an ALIVE entry whose client never had the answer: it says HELLO as a new one; the entry goes when its
- *                       process does
+ *   clients.enter.after an ALIVE entry whose client never had the answer: it says HELLO again and is recognised
  *   clients.left        the entry says LEFT, nothing is repaired: adoption repairs everything
  *   clients.dead        the entry says DEAD: adoption cleans it
  *   clients.clean       the same; some of it is done
@@ -100,8 +99,8 @@ static int check_limits(struct lt_worker *w, const struct lt_peer *peer)
 {
     const struct lt_config *config = &w->config;
     if (w->client_count >= config->max_clients)
-        return lt_fail(LEAT_ELIMIT, "the client table is full: %u of %u clients (max-clients)", w->client_count,
-                       config->max_clients);
+        return lt_fail(LEAT_ELIMIT, "the client table is full: %u of %u clients (max-clients)",
+                       w->client_count, config->max_clients);
     if (w->memory_bytes + sizeof(struct lt_mailbox) > config->max_memory)
         return lt_fail(LEAT_ELIMIT, "a client takes %zu bytes, %llu of %llu are in use (max-memory)",
                        sizeof(struct lt_mailbox), (unsigned long long)w->memory_bytes,
@@ -109,7 +108,8 @@ static int check_limits(struct lt_worker *w, const struct lt_peer *peer)
     uint64_t descriptors = lt_keep_count(&w->keep) + w->conn_count * 2ull + SPARE_DESCRIPTORS;
     if (descriptors + DESCRIPTORS_OF_A_CLIENT > w->descriptor_limit)
         return lt_fail(LEAT_ELIMIT, "a client takes %u descriptors, %llu of %llu are in use (RLIMIT_NOFILE)",
-                       DESCRIPTORS_OF_A_CLIENT, (unsigned long long)descriptors, (unsigned long long)w->descriptor_limit);
+                       DESCRIPTORS_OF_A_CLIENT, (unsigned long long)descriptors,
+                       (unsigned long long)w->descriptor_limit);
     if (peer->uid == 0 || peer->uid == geteuid())
         return 0;
     uint32_t mine = count_of_uid(w, peer->uid);
@@ -162,15 +162,14 @@ static int make_mailbox(struct lt_worker *w, struct lt_client *client)
     return r;
 }
 
-static void copy_text(char *to, size_t size, const char *from)
+void lt_clients_name(struct lt_worker *w, const struct lt_client *client, const char *name)
 {
-    size_t i = 0;
-    for (; i + 1 < size && from[i]; i++)
-        to[i] = from[i] >= ' ' && from[i] != 0x7f ? from[i] : '?';
-    to[i] = 0;
+    struct lt_client_entry *entry = &w->coordinator->clients[client->id];
+    snprintf(entry->client_id, sizeof entry->client_id, "%s", name);
 }
 
-static void write_entry(struct lt_client_entry *entry, const struct lt_client *client, const struct lt_hello *hello)
+static void write_entry(struct lt_client_entry *entry, const struct lt_client *client,
+                        const struct lt_hello *hello)
 {
     entry->pid = client->pid;
     entry->uid = client->uid;
@@ -178,8 +177,9 @@ static void write_entry(struct lt_client_entry *entry, const struct lt_client *c
     entry->since_ms = (uint64_t)lt_clock_real_ms();
     entry->mailbox_bytes = client->mailbox_bytes;
     entry->quarantined = 0;
-    copy_text(entry->program, sizeof entry->program, hello->program);
-    copy_text(entry->client_id, sizeof entry->client_id, hello->client_id);
+    entry->last_delete = 0;
+    snprintf(entry->program, sizeof entry->program, "%s", hello->program);
+    snprintf(entry->client_id, sizeof entry->client_id, "%s", hello->client_id);
     lt_point("clients.enter");
     /* [clients.alive] release: whoever sees ALIVE sees the rest of the entry. */
     lt_store_release32(&entry->state, LT_CLIENT_ALIVE);
@@ -189,6 +189,7 @@ static void write_entry(struct lt_client_entry *entry, const struct lt_client *c
 static void join(struct lt_client *client, struct lt_conn *conn)
 {
     client->conn = conn;
+    client->is_adopted = false;
     conn->client = client;
 }
 
@@ -205,16 +206,50 @@ static void undo_enter(struct lt_worker *w, struct lt_client *client)
     lt_fail(0, "%s", why);
 }
 
+/* The last worker died between writing the entry and its answer: then this HELLO is the same one again. Its client id has a
+ * random part, so no other handle of that process says it; and who has an answer resumes instead. */
+static struct lt_client *find_unanswered(struct lt_worker *w, const struct lt_peer *peer,
+                                         const struct lt_hello *hello)
+{
+    for (uint32_t c = 1; c < LT_CLIENTS_MAX; c++) {
+        struct lt_client *client = w->clients[c];
+        if (client && client->is_adopted && !client->conn && client->pid == peer->pid &&
+            client->uid == peer->uid && client->bell_count == 0 &&
+            lt_load_acquire32(&client->mailbox->lease) == 0 &&
+            strcmp(entry_of(w, c)->client_id, hello->client_id) == 0)
+            return client;
+    }
+    return NULL;
+}
+
+static int give_regions(struct lt_worker *w, uint32_t id, int fds[3])
+{
+    fds[0] = lt_region_reopen_readonly(w->coordinator_fd);
+    if (fds[0] < 0)
+        return lt_fail_errno(-fds[0], "a read-only descriptor of the coordinator");
+    fds[1] = w->bells_fd;
+    fds[2] = lt_keep_fd(&w->keep, LT_KEEP_MAILBOX, id);
+    return 0;
+}
+
 int lt_clients_enter(struct lt_worker *w, struct lt_conn *conn, const struct lt_hello *hello, int fds[3])
 {
     struct lt_peer *peer = &conn->peer;
-    int r = check_limits(w, peer);
+    struct lt_client *client = find_unanswered(w, peer, hello);
+    int r;
+    if (client) {
+        r = give_regions(w, client->id, fds);
+        if (r == 0)
+            join(client, conn);
+        return r;
+    }
+    r = check_limits(w, peer);
     if (r < 0)
         return r;
     if (peer->pidfd < 0)
         return lt_fail(LEAT_EGONE, "process %d is gone, or cannot be watched from here", peer->pid);
     uint32_t id = find_id(w);
-    struct lt_client *client = id ? calloc(1, sizeof *client) : NULL;
+    client = id ? calloc(1, sizeof *client) : NULL;
     if (!client)
         return id ? lt_fail(LEAT_ENOMEM, "no memory for a client")
                   : lt_fail(LEAT_ELIMIT, "all of %u client ids are in use", LT_CLIENTS_MAX - 1);
@@ -234,19 +269,13 @@ int lt_clients_enter(struct lt_worker *w, struct lt_conn *conn, const struct lt_
     }
     client->pidfd = peer->pidfd;
     peer->pidfd = -1; /* the table's now */
-    fds[0] = lt_region_reopen_readonly(w->coordinator_fd);
-    if (fds[0] < 0)
-        r = lt_fail_errno(-fds[0], "a read-only descriptor of the coordinator");
-    else
-        r = lt_control_watch_client(w, client);
+    r = give_regions(w, id, fds);
+    if (r == 0 && (r = lt_control_watch_client(w, client)) < 0)
+        close(fds[0]);
     if (r < 0) {
-        if (fds[0] >= 0)
-            close(fds[0]);
         undo_enter(w, client);
         return r;
     }
-    fds[1] = w->bells_fd;
-    fds[2] = lt_keep_fd(&w->keep, LT_KEEP_MAILBOX, id);
     w->clients[id] = client;
     w->client_count++;
     w->last_client_id = id;
@@ -263,12 +292,12 @@ int lt_clients_resume(struct lt_worker *w, struct lt_conn *conn, const struct lt
     uint32_t id = hello->client;
     struct lt_client *client = id < LT_CLIENTS_MAX ? w->clients[id] : NULL;
     if (hello->bus_id != w->coordinator->bus_id)
-        return lt_fail(LEAT_EGONE, "this is bus %016llx, not %016llx", (unsigned long long)w->coordinator->bus_id,
-                       (unsigned long long)hello->bus_id);
+        return lt_fail(LEAT_EGONE, "this is bus %016llx, not %016llx",
+                       (unsigned long long)w->coordinator->bus_id, (unsigned long long)hello->bus_id);
     if (!client || client->pid != conn->peer.pid || client->pid <= 0 || client->uid != conn->peer.uid ||
         lt_pidfd_fired(client->pidfd))
-        return lt_fail(LEAT_EGONE, "client %u is not process %d of uid %u, or has been given up", id, conn->peer.pid,
-                       conn->peer.uid);
+        return lt_fail(LEAT_EGONE, "client %u is not process %d of uid %u, or has been given up", id,
+                       conn->peer.pid, conn->peer.uid);
     if (entry_of(w, id)->state == LT_CLIENT_LEFT) {
         if (lt_load_acquire32(&client->mailbox->lease) & OWNER_DIED)
             return lt_fail(LEAT_EGONE, "client %u was given up: its lease has fired", id);
@@ -285,7 +314,8 @@ int lt_clients_resume(struct lt_worker *w, struct lt_conn *conn, const struct lt
 int lt_clients_adopt(struct lt_worker *w, uint32_t id)
 {
     const struct lt_client_entry *entry = entry_of(w, id);
-    int mailbox_fd = lt_keep_fd(&w->keep, LT_KEEP_MAILBOX, id), pidfd = lt_keep_fd(&w->keep, LT_KEEP_PIDFD, id);
+    int mailbox_fd = lt_keep_fd(&w->keep, LT_KEEP_MAILBOX, id),
+        pidfd = lt_keep_fd(&w->keep, LT_KEEP_PIDFD, id);
     if (mailbox_fd < 0 || pidfd < 0)
         return lt_fail(LEAT_EPROTO, "client %u: the keeper has not all of it", id);
     struct lt_client *client = calloc(1, sizeof *client);
@@ -297,6 +327,7 @@ int lt_clients_adopt(struct lt_worker *w, uint32_t id)
     client->gid = entry->gid;
     client->pidfd = pidfd;
     client->generation = ++w->client_generation;
+    client->is_adopted = true;
     /* Sealed, so its size is what it was; its head is the client's to write and is not asked. */
     int64_t bytes = lt_region_checked_size(mailbox_fd);
     int r = bytes < (int64_t)sizeof(struct lt_mailbox)

@@ -18,6 +18,8 @@
  * closed: coordinator (read-only), bells, mailbox. 0 or LEAT_E... with a message. */
 int lt_clients_enter(struct lt_worker *w, struct lt_conn *conn, const struct lt_hello *hello, int fds[3]);
 /* The same client again, over this connection. */
+/* The name that `leat status --clients` shows, as a consumer's options give it; cut to what an entry has room for. */
+void lt_clients_name(struct lt_worker *w, const struct lt_client *client, const char *name);
 int lt_clients_resume(struct lt_worker *w, struct lt_conn *conn, const struct lt_hello *hello);
 /* A client that the last worker knew; its mailbox and pidfd are in keep's table. 0 or an error. */
 int lt_clients_adopt(struct lt_worker *w, uint32_t id);

@@ -25,22 +25,27 @@ static const struct lt_setting settings[] = {
     { "max-topics", "N", "topics of the bus", COUNT, AT(max_topics), 1, LT_PARTITIONS_MAX },
     { "max-topics-per-uid", "N", "topics owned by one user", COUNT, AT(max_topics_per_uid), 0, NO_LIMIT },
     { "max-partitions", "N", "partitions of the bus", COUNT, AT(max_partitions), 1, LT_PARTITIONS_MAX },
-    { "max-partitions-per-uid", "N", "partitions owned by one user", COUNT, AT(max_partitions_per_uid), 0, NO_LIMIT },
-    { "max-memory", "SIZE", "shared memory of the bus (half of the machine's)", SIZE, AT(max_memory), 1 << 20, INT64_MAX },
-    { "max-memory-per-uid", "SIZE", "shared memory of one user's topics and clients", SIZE, AT(max_memory_per_uid), 0,
+    { "max-partitions-per-uid", "N", "partitions owned by one user", COUNT, AT(max_partitions_per_uid), 0,
+      NO_LIMIT },
+    { "max-memory", "SIZE", "shared memory of the bus (half of the machine's)", SIZE, AT(max_memory), 1 << 20,
       INT64_MAX },
-    { "stall-limit", "MS", "how long a claim may hold up readers before it is taken back", COUNT, AT(stall_limit_ms), 1,
-      600000 },
+    { "max-memory-per-uid", "SIZE", "shared memory of one user's topics and clients", SIZE,
+      AT(max_memory_per_uid), 0, INT64_MAX },
+    { "stall-limit", "MS", "how long a claim may hold up readers before it is taken back", COUNT,
+      AT(stall_limit_ms), 1, 600000 },
     { "max-start-pause", "MS", "longest pause before a worker that keeps dying is started again", COUNT,
       AT(max_start_pause_ms), 1, 600000 },
     { "socket-mode", "OCTAL", "mode of the control socket", OCTAL, AT(socket_mode), 0, 0777 },
-    { "auto-create", "yes|no", "create a topic when somebody attaches to produce to it", YES_NO, AT(auto_create), 0, 1 },
-    { "log-level", "error|warn|info|debug", "what goes to stderr", LOG_LEVEL, AT(log_level), 0, LT_LOG_DEBUG },
+    { "auto-create", "yes|no", "create a topic when somebody attaches to produce to it", YES_NO,
+      AT(auto_create), 0, 1 },
+    { "log-level", "error|warn|info|debug", "what goes to stderr", LOG_LEVEL, AT(log_level), 0,
+      LT_LOG_DEBUG },
     { "partitions", "N", "of a new topic", COUNT, AT(partitions), 1, LT_TOPIC_PARTITIONS_MAX },
-    { "ring-size", "SIZE", "of a new topic: payload bytes of a partition", SIZE, AT(ring_size), LT_RING_SIZE_MIN,
-      LT_RING_SIZE_MAX },
+    { "ring-size", "SIZE", "of a new topic: payload bytes of a partition", SIZE, AT(ring_size),
+      LT_RING_SIZE_MIN, LT_RING_SIZE_MAX },
     { "on-full", "block|overwrite|error", "of a new topic", ON_FULL, AT(on_full), 0, LEAT_ERROR },
-    { "partitioner", "xxh3|murmur2", "of a new topic", PARTITIONER, AT(partitioner), LEAT_XXH3, LEAT_MURMUR2 },
+    { "partitioner", "xxh3|murmur2", "of a new topic", PARTITIONER, AT(partitioner), LEAT_XXH3,
+      LEAT_MURMUR2 },
     { "mode", "OCTAL", "of a new topic: r consume, w produce", OCTAL, AT(mode), 0, 0777 },
 };
 
@@ -89,8 +94,8 @@ int lt_config_size(const char *text, uint64_t *size)
     static const struct {
         const char *unit;
         unsigned shift;
-    } units[] = { { "", 0 },     { "B", 0 },    { "k", 10 },  { "K", 10 },   { "KiB", 10 }, { "M", 20 },
-                  { "MiB", 20 }, { "G", 30 },   { "GiB", 30 }, { "T", 40 },  { "TiB", 40 } };
+    } units[] = { { "", 0 },     { "B", 0 },  { "k", 10 },   { "K", 10 }, { "KiB", 10 }, { "M", 20 },
+                  { "MiB", 20 }, { "G", 30 }, { "GiB", 30 }, { "T", 40 }, { "TiB", 40 } };
     char *end;
     errno = 0;
     unsigned long long number = strtoull(text, &end, 10);
@@ -132,13 +137,20 @@ static int read_word(const char *text, const char *const *names, uint64_t *numbe
 static int read_value(const struct lt_setting *setting, const char *text, uint64_t *number)
 {
     switch ((enum kind)setting->kind) {
-    case COUNT: return read_number(text, 10, number);
-    case SIZE: return lt_config_size(text, number);
-    case OCTAL: return read_number(text, 8, number);
-    case YES_NO: return read_word(text, yes_no_names, number);
-    case ON_FULL: return read_word(text, on_full_names, number);
-    case PARTITIONER: return read_word(text, partitioner_names, number);
-    case LOG_LEVEL: return read_word(text, log_names, number);
+    case COUNT:
+        return read_number(text, 10, number);
+    case SIZE:
+        return lt_config_size(text, number);
+    case OCTAL:
+        return read_number(text, 8, number);
+    case YES_NO:
+        return read_word(text, yes_no_names, number);
+    case ON_FULL:
+        return read_word(text, on_full_names, number);
+    case PARTITIONER:
+        return read_word(text, partitioner_names, number);
+    case LOG_LEVEL:
+        return read_word(text, log_names, number);
     }
     return LEAT_EINVAL;
 }
@@ -156,13 +168,13 @@ int lt_config_set(struct lt_config *config, const char *name, const char *value)
             return lt_fail(LEAT_EINVAL, "%s: %s; wanted: %s", name, why, setting->value);
         }
         if (number < setting->min || number > setting->max)
-            return lt_fail(LEAT_EINVAL, "%s: %s is outside %llu..%llu", name, value, (unsigned long long)setting->min,
-                           (unsigned long long)setting->max);
+            return lt_fail(LEAT_EINVAL, "%s: %s is outside %llu..%llu", name, value,
+                           (unsigned long long)setting->min, (unsigned long long)setting->max);
         char *field = (char *)config + setting->at;
         if (setting->kind == SIZE)
             memcpy(field, &number, sizeof number);
         else
-            memcpy(field, &(uint32_t) { (uint32_t)number }, sizeof(uint32_t));
+            memcpy(field, &(uint32_t){ (uint32_t)number }, sizeof(uint32_t));
         return 0;
     }
     return lt_fail(LEAT_EINVAL, "%s: no such setting", name);

@@ -73,7 +73,8 @@ void lt_control_unwatch_client(struct lt_worker *w, struct lt_client *client)
 
 static void listen_to(struct lt_worker *w, struct lt_conn *conn, bool on)
 {
-    struct epoll_event event = { .events = on ? EPOLLIN : 0, .data.u64 = tag_of(CONN, conn->generation, conn->index) };
+    struct epoll_event event = { .events = on ? EPOLLIN : 0,
+                                 .data.u64 = tag_of(CONN, conn->generation, conn->index) };
     epoll_ctl(w->epoll_fd, EPOLL_CTL_MOD, conn->fd, &event);
 }
 
@@ -187,14 +188,16 @@ static void put_fds(struct msghdr *head, void *control, const struct out *out)
 }
 
 /* false: the connection is of no use any more. */
-static bool answer(struct lt_worker *w, struct lt_conn *conn, const struct lt_msg *request, int result, struct out *out)
+static bool answer(struct lt_worker *w, struct lt_conn *conn, const struct lt_msg *request, int result,
+                   struct out *out)
 {
     union {
         char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
         struct cmsghdr align;
     } control = { .bytes = { 0 } };
-    struct lt_msg msg = { .magic = LT_MSG_MAGIC, .type = request->type, .flags = 1, .number = request->number,
-                          .result = result };
+    struct lt_msg msg = {
+        .magic = LT_MSG_MAGIC, .type = request->type, .flags = 1, .number = request->number, .result = result
+    };
     if (result < 0) {
         struct lt_msg_error *error = (struct lt_msg_error *)(void *)out->body;
         memset(error, 0, sizeof *error);
@@ -210,7 +213,8 @@ static bool answer(struct lt_worker *w, struct lt_conn *conn, const struct lt_ms
     lt_point("control.answer");
     ssize_t sent = sendmsg(conn->fd, &head, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0)
-        lt_worker_log(w, LT_LOG_DEBUG, "pid %d does not take its answer: %s", conn->peer.pid, strerror(errno));
+        lt_worker_log(w, LT_LOG_DEBUG, "pid %d does not take its answer: %s", conn->peer.pid,
+                      strerror(errno));
     for (uint32_t i = 0; i < out->close_count; i++)
         close(out->fds[i]);
     return sent >= 0;
@@ -228,10 +232,11 @@ static int check_build(const struct lt_hello *hello)
 {
     if (hello->fingerprint == lt_fingerprint() && hello->layout_version == LT_LAYOUT_VERSION)
         return 0;
-    return lt_fail(LEAT_EVERSION,
-                   "leatd %s has layout %u, fingerprint %016llx; the client has layout %u, fingerprint %016llx",
-                   LEAT_VERSION, LT_LAYOUT_VERSION, (unsigned long long)lt_fingerprint(), hello->layout_version,
-                   (unsigned long long)hello->fingerprint);
+    return lt_fail(
+        LEAT_EVERSION,
+        "leatd %s has layout %u, fingerprint %016llx; the client has layout %u, fingerprint %016llx",
+        LEAT_VERSION, LT_LAYOUT_VERSION, (unsigned long long)lt_fingerprint(), hello->layout_version,
+        (unsigned long long)hello->fingerprint);
 }
 
 static void end_text(char *text, size_t size)
@@ -258,10 +263,10 @@ static int say_hello(struct lt_worker *w, struct lt_conn *conn, const void *body
     if (r < 0)
         return r;
     conn->said_hello = true;
-    *reply = (struct lt_hello_answer) { .bus_id = w->coordinator->bus_id,
-                                        .incarnation = w->coordinator->incarnation,
-                                        .coordinator_bytes = w->coordinator_bytes,
-                                        .bells_bytes = w->bells_bytes };
+    *reply = (struct lt_hello_answer){ .bus_id = w->coordinator->bus_id,
+                                       .incarnation = w->coordinator->incarnation,
+                                       .coordinator_bytes = w->coordinator_bytes,
+                                       .bells_bytes = w->bells_bytes };
     if (conn->client) {
         reply->client = conn->client->id;
         reply->mailbox_bytes = conn->client->mailbox_bytes;
@@ -323,11 +328,12 @@ static int create_topic(struct lt_worker *w, struct lt_conn *conn, const void *b
 
 static int delete_topic(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out)
 {
+    const struct lt_msg *head = (const struct lt_msg *)(const void *)w->buffer;
     const struct lt_name *request = body;
     (void)out;
     if (!memchr(request->name, 0, sizeof request->name))
         return lt_topic_name_check(request->name, sizeof request->name);
-    return lt_topics_remove(w, conn, request->name);
+    return lt_topics_remove(w, conn, head->number, request->name);
 }
 
 static int list_topics(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out)
@@ -336,7 +342,8 @@ static int list_topics(struct lt_worker *w, struct lt_conn *conn, const void *bo
     (void)conn;
     memcpy(&request, body, sizeof request);
     end_text(request.name, sizeof request.name);
-    return lt_topics_list(w, request.name, (char *)out->body, LT_MSG_MAX - (uint32_t)sizeof(struct lt_msg), &out->size);
+    return lt_topics_list(w, request.name, (char *)out->body, LT_MSG_MAX - (uint32_t)sizeof(struct lt_msg),
+                          &out->size);
 }
 
 static int describe_topic(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out)
@@ -349,7 +356,8 @@ static int describe_topic(struct lt_worker *w, struct lt_conn *conn, const void 
                               LT_MSG_MAX - (uint32_t)sizeof(struct lt_msg), &out->size);
 }
 
-static int attach(struct lt_worker *w, struct lt_conn *conn, const struct lt_topic_attach *request, struct out *out)
+static int attach(struct lt_worker *w, struct lt_conn *conn, const struct lt_topic_attach *request,
+                  struct out *out)
 {
     struct lt_topic_attach_answer *reply = (struct lt_topic_attach_answer *)(void *)out->body;
     memset(reply, 0, sizeof *reply);
@@ -401,9 +409,15 @@ static int attach_ring(struct lt_worker *w, struct lt_conn *conn, const void *bo
 static int open_consumer(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out)
 {
     struct lt_consumer_answer *reply = (struct lt_consumer_answer *)(void *)out->body;
+    struct lt_consumer_open request;
+    memcpy(&request, body, sizeof request);
+    end_text(request.client_id, sizeof request.client_id);
     memset(reply, 0, sizeof *reply);
     out->size = sizeof *reply;
-    return lt_readers_open_consumer(w, conn->client, body, &reply->bell);
+    int r = lt_readers_open_consumer(w, conn->client, &request, &reply->bell);
+    if (r == 0 && request.client_id[0] != 0)
+        lt_clients_name(w, conn->client, request.client_id);
+    return r;
 }
 
 static int close_consumer(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out)
@@ -431,13 +445,13 @@ static int tell_status(struct lt_worker *w, struct lt_conn *conn, const void *bo
 {
     struct lt_status_answer *reply = (struct lt_status_answer *)(void *)out->body;
     (void)conn, (void)body;
-    *reply = (struct lt_status_answer) { .incarnation = w->coordinator->incarnation,
-                                         .started_ms = w->coordinator->started_ms,
-                                         .memory_bytes = w->memory_bytes,
-                                         .keeper_pid = w->coordinator->keeper_pid,
-                                         .worker_pid = w->coordinator->worker_pid,
-                                         .topics = w->topic_count,
-                                         .clients = w->client_count };
+    *reply = (struct lt_status_answer){ .incarnation = w->coordinator->incarnation,
+                                        .started_ms = w->coordinator->started_ms,
+                                        .memory_bytes = w->memory_bytes,
+                                        .keeper_pid = w->coordinator->keeper_pid,
+                                        .worker_pid = w->coordinator->worker_pid,
+                                        .topics = w->topic_count,
+                                        .clients = w->client_count };
     out->size = sizeof *reply;
     return 0;
 }
@@ -497,7 +511,8 @@ static int refuse_hello(const unsigned char *body, uint32_t size)
     return r < 0 ? r : lt_fail(LEAT_EPROTO, "hello: %u bytes; wanted %zu", size, sizeof hello);
 }
 
-static int handle(struct lt_worker *w, struct lt_conn *conn, const struct lt_msg *head, size_t received, struct out *out)
+static int handle(struct lt_worker *w, struct lt_conn *conn, const struct lt_msg *head, size_t received,
+                  struct out *out)
 {
     const unsigned char *body = w->buffer + sizeof *head;
     uint32_t size = (uint32_t)(received - sizeof *head);
@@ -506,14 +521,16 @@ static int handle(struct lt_worker *w, struct lt_conn *conn, const struct lt_msg
     if (head->magic != LT_MSG_MAGIC)
         return lt_fail(LEAT_EPROTO, "magic %#x; wanted %#x", head->magic, LT_MSG_MAGIC);
     if (head->size != received)
-        return lt_fail(LEAT_EPROTO, "%s: the head says %u bytes, %zu came", lt_msg_name(head->type), head->size, received);
+        return lt_fail(LEAT_EPROTO, "%s: the head says %u bytes, %zu came", lt_msg_name(head->type),
+                       head->size, received);
     if (head->type >= sizeof kinds / sizeof *kinds || !kinds[head->type].handle || head->flags != 0)
         return lt_fail(LEAT_EPROTO, "type %u, flags %u: no request", head->type, head->flags);
     const struct kind *kind = &kinds[head->type];
     if (head->type == LT_MSG_HELLO && size != kind->size)
         return refuse_hello(body, size);
     if (size != kind->size)
-        return lt_fail(LEAT_EPROTO, "%s: a body of %u bytes; wanted %u", lt_msg_name(head->type), size, kind->size);
+        return lt_fail(LEAT_EPROTO, "%s: a body of %u bytes; wanted %u", lt_msg_name(head->type), size,
+                       kind->size);
     if (head->type != LT_MSG_HELLO && !conn->said_hello)
         return lt_fail(LEAT_EPROTO, "%s: before hello", lt_msg_name(head->type));
     if (kind->for_clients && !conn->client)
@@ -616,8 +633,12 @@ static void take_event(struct lt_worker *w, uint64_t tag, uint32_t events)
     uint32_t index = (uint32_t)tag, generation = (uint32_t)(tag >> 32) & 0xffffff;
     struct lt_client *client;
     switch ((enum source)(tag >> 56)) {
-    case LISTEN: accept_all(w); break;
-    case CONN: take_conn_event(w, index, generation, events); break;
+    case LISTEN:
+        accept_all(w);
+        break;
+    case CONN:
+        take_conn_event(w, index, generation, events);
+        break;
     case PIDFD:
         client = index < LT_CLIENTS_MAX ? w->clients[index] : NULL;
         if (client && (client->generation & 0xffffff) == generation)
@@ -628,8 +649,12 @@ static void take_event(struct lt_worker *w, uint64_t tag, uint32_t events)
         if (w->keep.stop_wanted)
             lt_store_release32(&w->stopping, 1);
         break;
-    case WAKE: answer_jobs(w); break;
-    case SIGNALS: take_signal(w); break;
+    case WAKE:
+        answer_jobs(w);
+        break;
+    case SIGNALS:
+        take_signal(w);
+        break;
     }
 }
 

@@ -4,7 +4,8 @@
 
 #include "leatd/worker.h"
 
-int lt_control_start(struct lt_worker *w); /* makes epoll and all that; the thread starts with lt_control_serve */
+int lt_control_start(
+    struct lt_worker *w); /* makes epoll and all that; the thread starts with lt_control_serve */
 int lt_control_serve(struct lt_worker *w);
 /* Asks the thread to end, and waits for it. */
 void lt_control_stop(struct lt_worker *w);

@@ -95,7 +95,8 @@ int lt_topics_owner(const struct lt_peer *peer, const char *owner, uint32_t *uid
     if (r < 0 || peer->uid == 0)
         return r;
     if (*uid != peer->uid)
-        return lt_fail(LEAT_EPERM, "owner %s: only root gives a topic away; this is uid %u", owner, peer->uid);
+        return lt_fail(LEAT_EPERM, "owner %s: only root gives a topic away; this is uid %u", owner,
+                       peer->uid);
     if (!lt_peer_in_group(peer, *gid))
         return lt_fail(LEAT_EPERM, "owner %s: uid %u is not in group %u", owner, peer->uid, *gid);
     return 0;
@@ -103,7 +104,8 @@ int lt_topics_owner(const struct lt_peer *peer, const char *owner, uint32_t *uid
 
 /* --- what is wanted --- */
 
-static void fill_plan(const struct lt_config *config, const struct lt_topic_create *request, struct plan *plan)
+static void fill_plan(const struct lt_config *config, const struct lt_topic_create *request,
+                      struct plan *plan)
 {
     bool any = request->partitioner == DEFAULT || request->partitioner == LEAT_PARTITIONER_TOPIC;
     plan->name = request->name;
@@ -118,24 +120,27 @@ static void fill_plan(const struct lt_config *config, const struct lt_topic_crea
 static int check_plan(const struct lt_topic_create *request, const struct plan *plan)
 {
     if (plan->partitions > LT_TOPIC_PARTITIONS_MAX)
-        return lt_fail(LEAT_EINVAL, "topic %s: %u partitions; a topic has 1..%u", plan->name, plan->partitions,
-                       LT_TOPIC_PARTITIONS_MAX);
+        return lt_fail(LEAT_EINVAL, "topic %s: %u partitions; a topic has 1..%u", plan->name,
+                       plan->partitions, LT_TOPIC_PARTITIONS_MAX);
     if (plan->ring_size < LT_RING_SIZE_MIN || plan->ring_size > LT_RING_SIZE_MAX)
         return lt_fail(LEAT_EINVAL, "topic %s: a ring of %llu bytes; a ring has %llu..%llu", plan->name,
                        (unsigned long long)plan->ring_size, (unsigned long long)LT_RING_SIZE_MIN,
                        (unsigned long long)LT_RING_SIZE_MAX);
     if (plan->on_full > LEAT_ERROR)
-        return lt_fail(LEAT_EINVAL, "topic %s: on-full %u; there are 0..%u", plan->name, plan->on_full, LEAT_ERROR);
+        return lt_fail(LEAT_EINVAL, "topic %s: on-full %u; there are 0..%u", plan->name, plan->on_full,
+                       LEAT_ERROR);
     if (plan->partitioner != LEAT_XXH3 && plan->partitioner != LEAT_MURMUR2)
-        return lt_fail(LEAT_EINVAL, "topic %s: partitioner %u; a topic's is xxh3 (%u) or murmur2 (%u)", plan->name,
-                       plan->partitioner, LEAT_XXH3, LEAT_MURMUR2);
+        return lt_fail(LEAT_EINVAL, "topic %s: partitioner %u; a topic's is xxh3 (%u) or murmur2 (%u)",
+                       plan->name, plan->partitioner, LEAT_XXH3, LEAT_MURMUR2);
     if (plan->mode > 0777)
         return lt_fail(LEAT_EINVAL, "topic %s: mode %04o; at most 0777", plan->name, plan->mode);
     if (request->level > LEAT_DURABLE)
-        return lt_fail(LEAT_EINVAL, "topic %s: level %u; there are 0..%u", plan->name, request->level, LEAT_DURABLE);
+        return lt_fail(LEAT_EINVAL, "topic %s: level %u; there are 0..%u", plan->name, request->level,
+                       LEAT_DURABLE);
     if (request->level != LEAT_RING)
-        return lt_fail(LEAT_EUNSUPPORTED, "topic %s: level %s: this build keeps topics in memory only (level ring)",
-                       plan->name, request->level == LEAT_DURABLE ? "durable" : "written");
+        return lt_fail(LEAT_EUNSUPPORTED,
+                       "topic %s: level %s: this build keeps topics in memory only (level ring)", plan->name,
+                       request->level == LEAT_DURABLE ? "durable" : "written");
     return 0;
 }
 
@@ -163,8 +168,8 @@ static int make_plan(struct lt_worker *w, const struct lt_peer *peer, const stru
 
 static int over(const char *limit, const char *name, uint64_t wanted, uint64_t used, uint64_t most)
 {
-    return lt_fail(LEAT_ELIMIT, "topic %s wants %llu, %llu of %llu are in use: %s", name, (unsigned long long)wanted,
-                   (unsigned long long)used, (unsigned long long)most, limit);
+    return lt_fail(LEAT_ELIMIT, "topic %s wants %llu, %llu of %llu are in use: %s", name,
+                   (unsigned long long)wanted, (unsigned long long)used, (unsigned long long)most, limit);
 }
 
 /* What one user has. */
@@ -188,7 +193,8 @@ static int check_share(struct lt_worker *w, const struct plan *plan)
     if (topics + 1 > config->max_topics_per_uid)
         return over("max-topics-per-uid", plan->name, 1, topics, config->max_topics_per_uid);
     if (partitions + plan->partitions > config->max_partitions_per_uid)
-        return over("max-partitions-per-uid", plan->name, plan->partitions, partitions, config->max_partitions_per_uid);
+        return over("max-partitions-per-uid", plan->name, plan->partitions, partitions,
+                    config->max_partitions_per_uid);
     if (memory + plan->memory_bytes > config->max_memory_per_uid)
         return over("max-memory-per-uid", plan->name, plan->memory_bytes, memory, config->max_memory_per_uid);
     return 0;
@@ -200,13 +206,15 @@ static int check_limits(struct lt_worker *w, const struct plan *plan)
     if (w->topic_count + 1 > config->max_topics)
         return over("max-topics", plan->name, 1, w->topic_count, config->max_topics);
     if (w->partition_count + plan->partitions > config->max_partitions)
-        return over("max-partitions", plan->name, plan->partitions, w->partition_count, config->max_partitions);
+        return over("max-partitions", plan->name, plan->partitions, w->partition_count,
+                    config->max_partitions);
     if (w->memory_bytes + plan->memory_bytes > config->max_memory)
         return over("max-memory", plan->name, plan->memory_bytes, w->memory_bytes, config->max_memory);
     /* The worker's: it has those of the keeper and the connections. */
     uint64_t descriptors = lt_keep_count(&w->keep) + w->conn_count * 2ull + SPARE_DESCRIPTORS;
     if (descriptors + plan->partitions + 1 > w->descriptor_limit)
-        return over("descriptors (RLIMIT_NOFILE)", plan->name, plan->partitions + 1, descriptors, w->descriptor_limit);
+        return over("descriptors (RLIMIT_NOFILE)", plan->name, plan->partitions + 1, descriptors,
+                    w->descriptor_limit);
     return plan->uid == 0 || plan->uid == geteuid() ? 0 : check_share(w, plan);
 }
 
@@ -234,8 +242,8 @@ static int find_globals(struct lt_worker *w, const struct plan *plan, uint32_t *
             return 0;
         }
     }
-    return lt_fail(LEAT_ELIMIT, "topic %s: no %u partition numbers of the bus's %u in a row are free", plan->name,
-                   plan->partitions, LT_PARTITIONS_MAX);
+    return lt_fail(LEAT_ELIMIT, "topic %s: no %u partition numbers of the bus's %u in a row are free",
+                   plan->name, plan->partitions, LT_PARTITIONS_MAX);
 }
 
 struct lt_topic *lt_topics_new(const char *name, uint32_t id, uint32_t partitions, uint32_t first_global)
@@ -281,7 +289,8 @@ static int reserve(struct lt_worker *w, const struct lt_topic_create *request, c
     topic = lt_topics_new(plan->name, id, plan->partitions, first);
     if (!topic)
         return lt_fail(LEAT_ENOMEM, "no memory for %u partitions", plan->partitions);
-    lt_store_relaxed64(&w->coordinator->next_topic_id, id + 1ull); /* relaxed: the next worker reads it, when we are dead */
+    lt_store_relaxed64(&w->coordinator->next_topic_id,
+                       id + 1ull); /* relaxed: the next worker reads it, when we are dead */
     topic->making = true;
     topic->uid = plan->uid;
     topic->memory_bytes = plan->memory_bytes;
@@ -324,7 +333,8 @@ static int make_page(struct lt_worker *w, struct lt_topic *topic, const struct p
     uint64_t bytes;
     int fd = lt_region_create("leat-topic", plan->page_bytes, &bytes);
     if (fd < 0)
-        return lt_fail_errno(-fd, "topic %s: a page of %llu bytes", plan->name, (unsigned long long)plan->page_bytes);
+        return lt_fail_errno(-fd, "topic %s: a page of %llu bytes", plan->name,
+                             (unsigned long long)plan->page_bytes);
     int r = lt_region_map(fd, bytes, 1, 0, 0, 0, &topic->page);
     if (r < 0) {
         close(fd);
@@ -434,8 +444,9 @@ int lt_topics_create(struct lt_worker *w, const struct lt_peer *peer, uint64_t t
     lt_topics_moved(w);
     lt_point("topic.create.after");
     lt_worker_unlock(w);
-    lt_worker_log(w, LT_LOG_INFO, "topic %s created by pid %d: %u partitions, %llu bytes of memory, %u descriptors",
-                  plan.name, peer->pid, plan.partitions, (unsigned long long)plan.memory_bytes, plan.partitions + 1);
+    lt_worker_log(
+        w, LT_LOG_INFO, "topic %s created by pid %d: %u partitions, %llu bytes of memory, %u descriptors",
+        plan.name, peer->pid, plan.partitions, (unsigned long long)plan.memory_bytes, plan.partitions + 1);
     return 0;
 }
 

@@ -32,8 +32,8 @@ static const char *const client_names[LT_CLIENT_COUNTER_NAMES] = {
 };
 
 static const char *const part_names[LT_PART_COUNTERS] = {
-    [LT_PART_OFFSETS] = "offsets",   [LT_PART_BYTES] = "payload_bytes", [LT_PART_ABORTED] = "aborted",
-    [LT_PART_HELPED] = "helped",     [LT_PART_RECLAIMS] = "reclaims",   [LT_PART_ROTATIONS] = "rotations",
+    [LT_PART_OFFSETS] = "offsets", [LT_PART_BYTES] = "payload_bytes", [LT_PART_ABORTED] = "aborted",
+    [LT_PART_HELPED] = "helped",   [LT_PART_RECLAIMS] = "reclaims",   [LT_PART_ROTATIONS] = "rotations",
 };
 
 int lt_fold_open(struct lt_worker *w)
@@ -63,8 +63,8 @@ static struct lt_counter *part_counter(struct lt_worker *w, struct lt_part *part
 {
     struct lt_counter **counter = &part->counters[i];
     if (!*counter)
-        *counter = lt_counters_get(&w->counters, part_names[i], part->topic->name, part->topic->id, (int32_t)part->index,
-                                   NONE);
+        *counter = lt_counters_get(&w->counters, part_names[i], part->topic->name, part->topic->id,
+                                   (int32_t)part->index, NONE);
     return *counter;
 }
 

@@ -56,7 +56,8 @@ static int start(struct leat_host *host)
     struct lt_config config;
     struct lt_bus bus;
     lt_config_init(&config);
-    config.max_memory_per_uid = config.max_memory; /* the program's own bus: no user is to be spared another */
+    config.max_memory_per_uid = config
+                                    .max_memory; /* the program's own bus: no user is to be spared another */
     snprintf(config.path, sizeof config.path, "%s", host->path);
     int r = lt_bus_open(&bus, host->path, config.socket_mode);
     if (r < 0)
@@ -74,7 +75,8 @@ int leat_host_start(leat_host **host, const leat_host_options *options)
         return lt_fail(LEAT_EINVAL, "leat_host_start: no place for the handle");
     *host = NULL;
     if (options && options->size < sizeof options->size + sizeof options->directory)
-        return lt_fail(LEAT_EINVAL, "leat_host_start: options of %zu bytes; use LEAT_HOST_OPTIONS", options->size);
+        return lt_fail(LEAT_EINVAL, "leat_host_start: options of %zu bytes; use LEAT_HOST_OPTIONS",
+                       options->size);
     struct leat_host *made = calloc(1, sizeof *made);
     if (!made)
         return lt_fail(LEAT_ENOMEM, "no memory for a bus");

@@ -46,7 +46,8 @@ struct lt_keep_pair *lt_keep_find(struct lt_keep_table *table, uint32_t kind, ui
     return at == 0 ? NULL : &table->pairs[at - 1];
 }
 
-int lt_keep_add(struct lt_keep_table *table, uint32_t kind, uint64_t id, const struct lt_keep_note *note, int fd)
+int lt_keep_add(struct lt_keep_table *table, uint32_t kind, uint64_t id, const struct lt_keep_note *note,
+                int fd)
 {
     lt_keep_remove(table, kind, id);
     if (table->count == table->room) {
@@ -59,7 +60,7 @@ int lt_keep_add(struct lt_keep_table *table, uint32_t kind, uint64_t id, const s
     }
     uint32_t *chain = chain_of(table, kind, id);
     struct lt_keep_pair *pair = &table->pairs[table->count++];
-    *pair = (struct lt_keep_pair) { .kind = kind, .fd = fd, .id = id, .next = *chain };
+    *pair = (struct lt_keep_pair){ .kind = kind, .fd = fd, .id = id, .next = *chain };
     if (note)
         pair->note = *note;
     *chain = table->count;
@@ -129,7 +130,9 @@ int lt_keep_receive(int link, struct lt_keep_msg *msg, struct lt_config *config,
     } control;
     struct lt_config unwanted;
     struct iovec parts[2] = { { msg, sizeof *msg }, { config ? config : &unwanted, sizeof *config } };
-    struct msghdr head = { .msg_iov = parts, .msg_iovlen = 2, .msg_control = control.bytes,
+    struct msghdr head = { .msg_iov = parts,
+                           .msg_iovlen = 2,
+                           .msg_control = control.bytes,
                            .msg_controllen = sizeof control.bytes };
     ssize_t size;
     *passed_fd = -1;
@@ -140,24 +143,28 @@ int lt_keep_receive(int link, struct lt_keep_msg *msg, struct lt_config *config,
     if (size == 0)
         return 0;
     struct cmsghdr *cmsg = CMSG_FIRSTHDR(&head);
-    if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS && cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
+    if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
+        cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
         memcpy(passed_fd, CMSG_DATA(cmsg), sizeof *passed_fd);
     if ((size_t)size < sizeof *msg || (msg->verb == LT_KEEP_STORE && *passed_fd < 0))
         return head.msg_flags & MSG_CTRUNC ? -EMFILE : -EPROTO;
     return 1;
 }
 
-int lt_keep_send_all(int link, const struct lt_keep_table *table, const struct lt_config *config, int32_t keeper_pid,
-                     int32_t worker_pid)
+int lt_keep_send_all(int link, const struct lt_keep_table *table, const struct lt_config *config,
+                     int32_t keeper_pid, int32_t worker_pid)
 {
-    struct lt_keep_msg msg = { .verb = LT_KEEP_CONFIG, .note = { .pid = keeper_pid, .uid = (uint32_t)worker_pid } };
+    struct lt_keep_msg msg = { .verb = LT_KEEP_CONFIG,
+                               .note = { .pid = keeper_pid, .uid = (uint32_t)worker_pid } };
     int r = lt_keep_send(link, &msg, config, -1);
     for (uint32_t i = 0; r == 0 && i < table->count; i++) {
         const struct lt_keep_pair *pair = &table->pairs[i];
-        msg = (struct lt_keep_msg) { .verb = LT_KEEP_STORE, .kind = pair->kind, .id = pair->id, .note = pair->note };
+        msg = (struct lt_keep_msg){
+            .verb = LT_KEEP_STORE, .kind = pair->kind, .id = pair->id, .note = pair->note
+        };
         r = lt_keep_send(link, &msg, NULL, pair->fd);
     }
-    msg = (struct lt_keep_msg) { .verb = LT_KEEP_DONE };
+    msg = (struct lt_keep_msg){ .verb = LT_KEEP_DONE };
     return r == 0 ? lt_keep_send(link, &msg, NULL, -1) : r;
 }
 
@@ -182,8 +189,10 @@ int lt_keep_receive_all(int link, struct lt_keep_table *table, struct lt_config 
             if (r < 0)
                 return r;
             break;
-        case LT_KEEP_DONE: return 0;
-        default: break;
+        case LT_KEEP_DONE:
+            return 0;
+        default:
+            break;
         }
     }
 }
@@ -200,7 +209,7 @@ int lt_keep_spawn(const char *option, int *link)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         return -errno;
     snprintf(number, sizeof number, "%d", pair[1]);
-    char *argv[] = { (char *)(uintptr_t)"leatd", (char *)(uintptr_t)option, number, NULL };
+    char *argv[] = { (char *)(uintptr_t) "leatd", (char *)(uintptr_t)option, number, NULL };
     sigemptyset(&none);
     sigfillset(&defaults);
     posix_spawnattr_init(&attributes);
@@ -208,7 +217,8 @@ int lt_keep_spawn(const char *option, int *link)
     posix_spawnattr_setsigdefault(&attributes, &defaults);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, pair[1], pair[1]); /* takes close-on-exec off, in the child only */
+    posix_spawn_file_actions_adddup2(&actions, pair[1],
+                                     pair[1]); /* takes close-on-exec off, in the child only */
     int error_number = posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
@@ -415,10 +425,10 @@ static void tell(struct lt_keep *keep, const struct lt_keep_msg *msg)
 
 void lt_keep_ready(struct lt_keep *keep, int32_t worker_pid)
 {
-    tell(keep, &(struct lt_keep_msg) { .verb = LT_KEEP_READY, .note = { .pid = worker_pid } });
+    tell(keep, &(struct lt_keep_msg){ .verb = LT_KEEP_READY, .note = { .pid = worker_pid } });
 }
 
 void lt_keep_stop(struct lt_keep *keep)
 {
-    tell(keep, &(struct lt_keep_msg) { .verb = LT_KEEP_STOP });
+    tell(keep, &(struct lt_keep_msg){ .verb = LT_KEEP_STOP });
 }

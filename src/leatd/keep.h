@@ -78,7 +78,8 @@ struct lt_keep_table {
 
 struct lt_keep_pair *lt_keep_find(struct lt_keep_table *table, uint32_t kind, uint64_t id);
 /* Takes the descriptor; an older one of the same key is closed. 0 or -ENOMEM (then the caller keeps the descriptor). */
-int lt_keep_add(struct lt_keep_table *table, uint32_t kind, uint64_t id, const struct lt_keep_note *note, int fd);
+int lt_keep_add(struct lt_keep_table *table, uint32_t kind, uint64_t id, const struct lt_keep_note *note,
+                int fd);
 void lt_keep_remove(struct lt_keep_table *table, uint32_t kind, uint64_t id);
 void lt_keep_clear(struct lt_keep_table *table);
 
@@ -87,8 +88,8 @@ int lt_keep_send(int link, const struct lt_keep_msg *msg, const struct lt_config
 /* 1: a message; 0: the other end is gone; -errno. *passed_fd is -1 when none came. */
 int lt_keep_receive(int link, struct lt_keep_msg *msg, struct lt_config *config, int *passed_fd, int flags);
 /* CONFIG (with our pid), every pair, DONE. 0 or -errno. */
-int lt_keep_send_all(int link, const struct lt_keep_table *table, const struct lt_config *config, int32_t keeper_pid,
-                     int32_t worker_pid);
+int lt_keep_send_all(int link, const struct lt_keep_table *table, const struct lt_config *config,
+                     int32_t keeper_pid, int32_t worker_pid);
 /* The other end of that; who is who stands in the note of CONFIG. 0, 1: the other end is gone before DONE, or -errno. */
 int lt_keep_receive_all(int link, struct lt_keep_table *table, struct lt_config *config, int32_t *keeper_pid,
                         int32_t *worker_pid);
@@ -100,10 +101,11 @@ int lt_keep_spawn(const char *option, int *link);
 /* --- the worker's side --- */
 
 struct lt_keep {
-    pthread_mutex_t lock; /* one request at a time; taken inside the worker's own mutex, never the other way round */
-    int link;             /* -1: a host, which has no keeper, or a keeper that could not be replaced yet */
-    bool alone;           /* a host */
-    bool stop_wanted;     /* the keeper said STOP */
+    pthread_mutex_t
+        lock;   /* one request at a time; taken inside the worker's own mutex, never the other way round */
+    int link;   /* -1: a host, which has no keeper, or a keeper that could not be replaced yet */
+    bool alone; /* a host */
+    bool stop_wanted; /* the keeper said STOP */
     uint32_t number;
     int32_t keeper_pid;
     struct lt_keep_table table;

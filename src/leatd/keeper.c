@@ -38,8 +38,8 @@
 struct keeper {
     struct lt_config config;
     struct lt_keep_table table;
-    int link;   /* to the worker; -1: none */
-    int pidfd;  /* of the worker; -1: there is none now */
+    int link;  /* to the worker; -1: none */
+    int pidfd; /* of the worker; -1: there is none now */
     int signal_fd;
     int die_fd;
     int32_t worker_pid;
@@ -155,7 +155,8 @@ static int bury_worker(struct keeper *keeper)
     }
     keeper->restart_at_ns = next_start_ns(keeper);
     int64_t pause_ns = keeper->restart_at_ns - lt_clock_mono_ns();
-    lt_log(LT_LOG_WARN, "worker %d %s; starting another%s", keeper->worker_pid, how, pause_ns > MS ? " after a pause" : "");
+    lt_log(LT_LOG_WARN, "worker %d %s; starting another%s", keeper->worker_pid, how,
+           pause_ns > MS ? " after a pause" : "");
     return -1;
 }
 
@@ -174,7 +175,7 @@ static void stop(struct keeper *keeper, const char *why)
     keeper->stopping = true;
     keeper->stop_at_ns = lt_clock_mono_ns() + STOP_PATIENCE_NS;
     if (keeper->link >= 0)
-        lt_keep_send(keeper->link, &(struct lt_keep_msg) { .verb = LT_KEEP_STOP }, NULL, -1);
+        lt_keep_send(keeper->link, &(struct lt_keep_msg){ .verb = LT_KEEP_STOP }, NULL, -1);
 }
 
 static void worker_is_ready(struct keeper *keeper)
@@ -207,9 +208,14 @@ static void take(struct keeper *keeper, const struct lt_keep_msg *msg, int fd)
         lt_keep_remove(&keeper->table, msg->kind, msg->id);
         answer(keeper, msg, 0);
         break;
-    case LT_KEEP_READY: worker_is_ready(keeper); break;
-    case LT_KEEP_STOP: stop(keeper, "the worker was told to end"); break;
-    default: lt_log(LT_LOG_ERROR, "the worker says %u, which means nothing", msg->verb);
+    case LT_KEEP_READY:
+        worker_is_ready(keeper);
+        break;
+    case LT_KEEP_STOP:
+        stop(keeper, "the worker was told to end");
+        break;
+    default:
+        lt_log(LT_LOG_ERROR, "the worker says %u, which means nothing", msg->verb);
     }
     if (fd >= 0)
         close(fd);
@@ -287,7 +293,8 @@ static int turn(struct keeper *keeper)
         struct pollfd dying = { .fd = keeper->pidfd, .events = POLLIN };
         if (poll(&dying, 1, 1000) > 0)
             return bury_worker(keeper);
-        syscall(SYS_pidfd_send_signal, keeper->pidfd, SIGKILL, NULL, 0); /* it closed its link and lives: useless */
+        syscall(SYS_pidfd_send_signal, keeper->pidfd, SIGKILL, NULL,
+                0); /* it closed its link and lives: useless */
     }
 
     int64_t now = lt_clock_mono_ns();
@@ -371,7 +378,8 @@ int lt_keeper_take_over(int link)
     if (r != 0)
         return 1; /* the worker is gone too: this bus has ended */
     lt_log_set_level((enum lt_log_level)keeper.config.log_level);
-    keeper.pidfd = open_pidfd(keeper.worker_pid); /* it waits for our answer, so it is the one with that number */
+    keeper.pidfd = open_pidfd(
+        keeper.worker_pid); /* it waits for our answer, so it is the one with that number */
     if (keeper.pidfd < 0) {
         lt_fail_errno(errno, "pidfd_open %d", keeper.worker_pid);
         return fail();
@@ -382,6 +390,6 @@ int lt_keeper_take_over(int link)
     keeper.started_once = keeper.was_ready = true;
     snprintf(text, sizeof text, "MAINPID=%d", (int)getpid());
     notify(text);
-    lt_keep_send(link, &(struct lt_keep_msg) { .verb = LT_KEEP_READY, .note = { .pid = getpid() } }, NULL, -1);
+    lt_keep_send(link, &(struct lt_keep_msg){ .verb = LT_KEEP_READY, .note = { .pid = getpid() } }, NULL, -1);
     return serve(&keeper);
 }

@@ -76,7 +76,7 @@ int lt_kept_repair(struct lt_kept_ring *kept, const uint8_t *fate, struct lt_rep
     uint64_t offset;
     uint32_t owner;
     enum lt_claim_state state;
-    *report = (struct lt_repair_report) { 0 };
+    *report = (struct lt_repair_report){ 0 };
     if (lt_kept_blocker(kept, &offset, &owner, &state) == LT_RING_CORRUPT)
         return LT_RING_CORRUPT;
     lt_kept_settle(kept, &owner);

@@ -79,7 +79,7 @@ static int look(struct lt_lease_group *group, const uint32_t **words, uint32_t *
         slot->value = value;
         if (value & OWNER_DIED) {
             slot->state = FIRED;
-            fired[(*fired_count)++] = (struct fired) { slot->id, slot->generation };
+            fired[(*fired_count)++] = (struct fired){ slot->id, slot->generation };
         } else if (slot->changes > CHANGES_MAX) {
             slot->state = FIRED; /* left to its pidfd */
         } else {
@@ -120,8 +120,8 @@ static void *run(void *argument)
         }
         int r = lt_futex_wait_many(words, values, count, -1);
         if (r < 0) {
-            lt_worker_log(group->w, LT_LOG_WARN, "FUTEX_WAITV: %s: deaths are seen by pidfd only, which takes longer",
-                          strerror(-r));
+            lt_worker_log(group->w, LT_LOG_WARN,
+                          "FUTEX_WAITV: %s: deaths are seen by pidfd only, which takes longer", strerror(-r));
             break;
         }
     }
@@ -167,11 +167,11 @@ void lt_leases_add(struct lt_worker *w, struct lt_client *client)
             pthread_mutex_unlock(&group->lock);
             return;
         }
-        *slot = (struct slot) { .state = WATCHED,
-                                .id = client->id,
-                                .generation = client->generation,
-                                .mailbox = client->mailbox,
-                                .bytes = client->mailbox_bytes };
+        *slot = (struct slot){ .state = WATCHED,
+                               .id = client->id,
+                               .generation = client->generation,
+                               .mailbox = client->mailbox,
+                               .bytes = client->mailbox_bytes };
         client->leased = true;
     }
     pthread_mutex_unlock(&group->lock);

@@ -31,15 +31,16 @@ static void print_help(void)
 {
     size_t count;
     const struct lt_setting *settings = lt_config_settings(&count);
-    printf("usage: leatd [--bus BUS] [--data DIR] [--config FILE] [OPTION]...\n\n"
-           "Serves a bus in the foreground: the keeper, which starts and restarts the worker.\n\n"
-           "  -b, --bus BUS                 a name, or the absolute path of the bus directory ($LEAT_BUS, \"default\")\n"
-           "  -d, --data DIR                the data directory; unused while topics are in memory only\n"
-           "  -c, --config FILE             settings, one `name = value` a line: leatd.conf(5)\n"
-           "      --die-with-fd N           end in good order when descriptor N is at its end\n"
-           "  -h, --help                    this text\n"
-           "  -V, --version                 the version\n\n"
-           "Settings; they win over those of FILE:\n");
+    printf(
+        "usage: leatd [--bus BUS] [--data DIR] [--config FILE] [OPTION]...\n\n"
+        "Serves a bus in the foreground: the keeper, which starts and restarts the worker.\n\n"
+        "  -b, --bus BUS                 a name, or the absolute path of the bus directory ($LEAT_BUS, \"default\")\n"
+        "  -d, --data DIR                the data directory; unused while topics are in memory only\n"
+        "  -c, --config FILE             settings, one `name = value` a line: leatd.conf(5)\n"
+        "      --die-with-fd N           end in good order when descriptor N is at its end\n"
+        "  -h, --help                    this text\n"
+        "  -V, --version                 the version\n\n"
+        "Settings; they win over those of FILE:\n");
     for (size_t i = 0; i < count; i++) {
         char head[64];
         snprintf(head, sizeof head, "--%s %s", settings[i].name, settings[i].value);
@@ -59,7 +60,8 @@ static int read_descriptor(const char *text, int *fd)
     char *end;
     errno = 0;
     long value = strtol(text, &end, 10);
-    if (*text == 0 || *end != 0 || errno != 0 || value < 0 || value > 1 << 20 || fcntl((int)value, F_GETFD) < 0)
+    if (*text == 0 || *end != 0 || errno != 0 || value < 0 || value > 1 << 20 ||
+        fcntl((int)value, F_GETFD) < 0)
         return lt_fail(LEAT_EINVAL, "\"%s\" is no open descriptor", text);
     fcntl((int)value, F_SETFD, FD_CLOEXEC);
     *fd = (int)value;
@@ -84,7 +86,8 @@ static struct option *make_options(void)
         return NULL;
     memcpy(options, own, sizeof own);
     for (size_t i = 0; i < count; i++)
-        options[own_count + i] = (struct option) { settings[i].name, required_argument, NULL, SETTING + (int)i };
+        options[own_count + i] = (struct option){ settings[i].name, required_argument, NULL,
+                                                  SETTING + (int)i };
     return options;
 }
 
@@ -104,16 +107,27 @@ static int read_options(int argc, char **argv, const struct option *options, str
             continue;
         }
         switch (option) {
-        case BUS: arguments->bus = optarg; break;
-        case DATA: arguments->data = optarg; break;
-        case CONFIG: arguments->config = optarg; break;
-        case HELP: print_help(); return 1;
-        case VERSION: printf("leatd %s\n", LEAT_VERSION); return 1;
+        case BUS:
+            arguments->bus = optarg;
+            break;
+        case DATA:
+            arguments->data = optarg;
+            break;
+        case CONFIG:
+            arguments->config = optarg;
+            break;
+        case HELP:
+            print_help();
+            return 1;
+        case VERSION:
+            printf("leatd %s\n", LEAT_VERSION);
+            return 1;
         case DIE_WITH_FD:
             if (read_descriptor(optarg, &arguments->die_fd) < 0)
                 return 1 + usage(lt_fail_text());
             break;
-        default: return 1 + usage("unknown option, or no value");
+        default:
+            return 1 + usage("unknown option, or no value");
         }
     }
     return optind == argc ? 0 : 1 + usage("no arguments are wanted");

@@ -12,6 +12,7 @@
  */
 #include "leatd/readers.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -57,8 +58,9 @@ static int list(struct lt_part *part, uint32_t client, uint32_t entry, uint32_t 
         part->readers = readers;
         part->reader_room = room;
     }
-    part->readers[part->reader_count++] =
-        (struct lt_reader_ref) { .client = (uint16_t)client, .entry = (uint16_t)entry, .bell = (uint16_t)bell };
+    part->readers[part->reader_count++] = (struct lt_reader_ref){ .client = (uint16_t)client,
+                                                                  .entry = (uint16_t)entry,
+                                                                  .bell = (uint16_t)bell };
     return 0;
 }
 
@@ -97,8 +99,8 @@ static int count_bells(struct lt_worker *w, uint32_t uid)
     return count;
 }
 
-int lt_readers_open_consumer(struct lt_worker *w, struct lt_client *client, const struct lt_consumer_open *request,
-                             uint32_t *bell)
+int lt_readers_open_consumer(struct lt_worker *w, struct lt_client *client,
+                             const struct lt_consumer_open *request, uint32_t *bell)
 {
     struct lt_bell_entry *bells = w->coordinator->bells;
     uint32_t free_bell = LT_BELLS;
@@ -109,18 +111,23 @@ int lt_readers_open_consumer(struct lt_worker *w, struct lt_client *client, cons
             *bell = b;
             return request->bell == ANY_BELL || request->bell == b
                        ? 0
-                       : lt_fail(LEAT_EINVAL, "consumer %u of client %u has bell %u, not %u", request->consumer, client->id,
-                                 b, request->bell);
+                       : lt_fail(LEAT_EINVAL, "consumer %u of client %u has bell %u, not %u",
+                                 request->consumer, client->id, b, request->bell);
         }
         if (bells[b].client == 0 && free_bell == LT_BELLS)
             free_bell = b;
     }
     if (request->bell != ANY_BELL)
-        return lt_fail(LEAT_EINVAL, "consumer %u of client %u has no bell %u", request->consumer, client->id, request->bell);
+        return lt_fail(LEAT_EINVAL, "consumer %u of client %u has no bell %u", request->consumer, client->id,
+                       request->bell);
     if (free_bell == LT_BELLS)
         return lt_fail(LEAT_ELIMIT, "all of the bus's %u consumers are in use", LT_BELLS);
     if (client->uid != 0 && client->uid != geteuid() && count_bells(w, client->uid) >= (int)LT_BELLS / 2)
-        return lt_fail(LEAT_ELIMIT, "uid %u has %u consumers, half of what the bus can have", client->uid, LT_BELLS / 2);
+        return lt_fail(LEAT_ELIMIT, "uid %u has %u consumers, half of what the bus can have", client->uid,
+                       LT_BELLS / 2);
+    if (request->client_id[0])
+        snprintf(w->coordinator->clients[client->id].client_id, sizeof request->client_id, "%.*s",
+                 (int)sizeof request->client_id - 1, request->client_id);
     lt_point("consumer.open");
     bells[free_bell].consumer = request->consumer;
     lt_store_release32(&bells[free_bell].client, client->id);
@@ -178,8 +185,8 @@ int lt_readers_open(struct lt_worker *w, struct lt_conn *conn, uint32_t entry)
     if (!topic)
         return lt_fail(LEAT_ENOTOPIC, "no topic with id %u on this bus", ident_topic(ident));
     if (partition >= topic->partition_count)
-        return lt_fail(LEAT_ENOPART, "topic %s has partitions 0..%u, not %u", topic->name, topic->partition_count - 1,
-                       partition);
+        return lt_fail(LEAT_ENOPART, "topic %s has partitions 0..%u, not %u", topic->name,
+                       topic->partition_count - 1, partition);
     if (bell >= LT_BELLS || w->coordinator->bells[bell].client != client->id)
         return lt_fail(LEAT_EINVAL, "bell %u is not client %u's", bell, client->id);
     if (!lt_peer_may(&conn->peer, topic->head->uid, topic->head->gid, topic->head->mode, 4))
@@ -255,7 +262,8 @@ void lt_readers_adopt(struct lt_worker *w, struct lt_client *client)
         uint32_t bell = ident_bell(ident);
         struct lt_part *part = ident & IDENT_SET ? part_of(w, ident) : NULL;
         /* Listed with a bell of this client's: so it was allowed, by the last worker. */
-        if (!part || bell >= LT_BELLS || w->coordinator->bells[bell].client != client->id || !is_listed(part->page, bell))
+        if (!part || bell >= LT_BELLS || w->coordinator->bells[bell].client != client->id ||
+            !is_listed(part->page, bell))
             continue;
         if (note_reader(client, e, ident) == 0 && list(part, client->id, e, bell) == 0)
             client->reader_count++;

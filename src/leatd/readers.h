@@ -5,8 +5,8 @@
 #include "leatd/worker.h"
 
 /* All under the lock. 0 or LEAT_E... with a message. */
-int lt_readers_open_consumer(struct lt_worker *w, struct lt_client *client, const struct lt_consumer_open *request,
-                             uint32_t *bell);
+int lt_readers_open_consumer(struct lt_worker *w, struct lt_client *client,
+                             const struct lt_consumer_open *request, uint32_t *bell);
 int lt_readers_close_consumer(struct lt_worker *w, struct lt_client *client, uint32_t bell);
 int lt_readers_open(struct lt_worker *w, struct lt_conn *conn, uint32_t entry);
 int lt_readers_close(struct lt_worker *w, struct lt_client *client, uint32_t entry);

@@ -42,8 +42,9 @@ static int check_memory(struct lt_worker *w, const struct lt_part *part)
 {
     uint64_t bytes = lt_ring_bytes(part->topic->head->ring_size), available = lt_memory_available();
     if (w->memory_bytes + bytes > w->config.max_memory)
-        return lt_fail(LEAT_ELIMIT, "%llu bytes, %llu of %llu are in use (max-memory)", (unsigned long long)bytes,
-                       (unsigned long long)w->memory_bytes, (unsigned long long)w->config.max_memory);
+        return lt_fail(LEAT_ELIMIT, "%llu bytes, %llu of %llu are in use (max-memory)",
+                       (unsigned long long)bytes, (unsigned long long)w->memory_bytes,
+                       (unsigned long long)w->config.max_memory);
     if (bytes > available - available / 16)
         return lt_fail(LEAT_ENOMEM, "%llu bytes, %llu can be had", (unsigned long long)bytes,
                        (unsigned long long)available);
@@ -65,13 +66,14 @@ static void leave_ring(struct lt_worker *w, struct lt_part *part, uint64_t *base
     /* Damaged by a producer of this topic. The next ring begins behind all that this one can have had. */
     *base_offset = kept->limit_offset + kept->view.slot_count;
     *epoch = part->topic->head->map_epoch;
-    lt_worker_log(w, LT_LOG_ERROR, "topic %s, partition %u: ring %u is damaged; offsets up to %llu may be lost",
+    lt_worker_log(w, LT_LOG_ERROR,
+                  "topic %s, partition %u: ring %u is damaged; offsets up to %llu may be lost",
                   part->topic->name, part->index, part->page->current_ring, (unsigned long long)*base_offset);
 }
 
 /* Steps 4 to 6. */
-static void enter_ring(struct lt_worker *w, struct lt_part *part, const struct lt_kept_ring *made, uint64_t base_offset,
-                       uint32_t epoch)
+static void enter_ring(struct lt_worker *w, struct lt_part *part, const struct lt_kept_ring *made,
+                       uint64_t base_offset, uint32_t epoch)
 {
     struct lt_partition *page = part->page;
     struct lt_topic *topic = part->topic;
@@ -102,8 +104,8 @@ static void enter_ring(struct lt_worker *w, struct lt_part *part, const struct l
         lt_store_release32(&page->starving, 0);
     lt_part_wake_room(page);
     lt_partition_ring_bells(page, w->bells);
-    lt_worker_log(w, LT_LOG_INFO, "topic %s, partition %u: on to ring %u at offset %llu; %u retired", topic->name,
-                  part->index, ring, (unsigned long long)base_offset, ring - page->first_ring);
+    lt_worker_log(w, LT_LOG_INFO, "topic %s, partition %u: on to ring %u at offset %llu; %u retired",
+                  topic->name, part->index, ring, (unsigned long long)base_offset, ring - page->first_ring);
 }
 
 static void discard(struct lt_worker *w, struct lt_kept_ring *made)
@@ -140,7 +142,8 @@ void lt_rotate(struct lt_worker *w, struct lt_part *part)
         part->rotate_failed_said = false;
         have = false;
     } else if (r < 0 && !part->rotate_failed_said) {
-        lt_worker_log(w, LT_LOG_WARN, "topic %s, partition %u: no new ring: %s", topic->name, part->index, lt_fail_text());
+        lt_worker_log(w, LT_LOG_WARN, "topic %s, partition %u: no new ring: %s", topic->name, part->index,
+                      lt_fail_text());
         part->rotate_failed_said = true;
     }
     lt_topics_unref(w, topic);

@@ -145,11 +145,12 @@ static int check_permission(const struct lt_topic *topic, const struct lt_peer *
     const struct lt_topic_head *head = topic->head;
     if (lt_peer_may(peer, head->uid, head->gid, head->mode, want))
         return 0;
-    return lt_fail(LEAT_EPERM, "topic %s belongs to %u:%u with mode %04o; uid %u may not %s", topic->name, head->uid,
-                   head->gid, head->mode, peer->uid, want & 2 ? "produce" : "consume");
+    return lt_fail(LEAT_EPERM, "topic %s belongs to %u:%u with mode %04o; uid %u may not %s", topic->name,
+                   head->uid, head->gid, head->mode, peer->uid, want & 2 ? "produce" : "consume");
 }
 
-static int refuse_exclusive(struct lt_worker *w, const struct lt_topic *topic, uint32_t client, const char *what)
+static int refuse_exclusive(struct lt_worker *w, const struct lt_topic *topic, uint32_t client,
+                            const char *what)
 {
     return lt_fail(LEAT_EEXCLUSIVE, "topic %s: client %u (pid %d) %s", topic->name, client,
                    client < LT_CLIENTS_MAX ? w->coordinator->clients[client].pid : 0, what);
@@ -160,8 +161,8 @@ static int check_alone(struct lt_worker *w, struct lt_topic *topic, uint32_t cli
 {
     for (uint32_t c = 1; c < LT_CLIENTS_MAX; c++)
         if (lt_topic_writes(topic, c))
-            return refuse_exclusive(w, topic, c,
-                                    c == client ? "is this one, which produces there already" : "produces there");
+            return refuse_exclusive(
+                w, topic, c, c == client ? "is this one, which produces there already" : "produces there");
     for (uint32_t p = 0; p < topic->partition_count; p++) {
         struct lt_part *part = &topic->parts[p];
         struct lt_kept_ring *kept = lt_part_ring(part, part->page->current_ring);
@@ -236,10 +237,11 @@ int lt_topics_attach_ring(struct lt_worker *w, struct lt_conn *conn, const struc
     if (!topic)
         return lt_fail(LEAT_ENOTOPIC, "no topic with id %u on this bus", request->topic_id);
     if (request->partition >= topic->partition_count)
-        return lt_fail(LEAT_ENOPART, "topic %s has partitions 0..%u, not %u", topic->name, topic->partition_count - 1,
-                       request->partition);
+        return lt_fail(LEAT_ENOPART, "topic %s has partitions 0..%u, not %u", topic->name,
+                       topic->partition_count - 1, request->partition);
     if (request->write && !lt_topic_writes(topic, conn->client->id))
-        return lt_fail(LEAT_EPERM, "topic %s: client %u is not attached to produce", topic->name, conn->client->id);
+        return lt_fail(LEAT_EPERM, "topic %s: client %u is not attached to produce", topic->name,
+                       conn->client->id);
     if (!request->write && (r = check_permission(topic, &conn->peer, 4)) < 0)
         return r;
     struct lt_part *part = &topic->parts[request->partition];
@@ -252,8 +254,8 @@ int lt_topics_attach_ring(struct lt_worker *w, struct lt_conn *conn, const struc
     int kept_fd = lt_keep_fd(&w->keep, LT_KEEP_RING, kept->id);
     *fd = request->write ? fcntl(kept_fd, F_DUPFD_CLOEXEC, 0) : lt_region_reopen_readonly(kept_fd);
     if (*fd < 0)
-        return lt_fail_errno(request->write ? errno : -*fd, "a descriptor of topic %s, partition %u", topic->name,
-                             request->partition);
+        return lt_fail_errno(request->write ? errno : -*fd, "a descriptor of topic %s, partition %u",
+                             topic->name, request->partition);
     answer->bytes = kept->bytes;
     answer->ring_id = kept->id;
     answer->base_offset = kept->view.base_offset;
@@ -296,15 +298,25 @@ void lt_topics_unref(struct lt_worker *w, struct lt_topic *topic)
     lt_maker_add(w, job);
 }
 
-int lt_topics_remove(struct lt_worker *w, struct lt_conn *conn, const char *name)
+/* A topic that is gone was deleted by this very request, when that was asked before a reconnect. */
+static bool is_asked_again(struct lt_worker *w, const struct lt_conn *conn, uint32_t number)
+{
+    return conn->client && w->coordinator->clients[conn->client->id].last_delete == number;
+}
+
+int lt_topics_remove(struct lt_worker *w, struct lt_conn *conn, uint32_t number, const char *name)
 {
     int r;
     struct lt_topic *topic = find(w, name, &r);
     if (!topic)
-        return r;
+        return r == LEAT_ENOTOPIC && is_asked_again(w, conn, number) ? 0 : r;
     if (conn->peer.uid != 0 && conn->peer.uid != topic->head->uid)
-        return lt_fail(LEAT_EPERM, "topic %s belongs to uid %u, not to uid %u", name, topic->head->uid, conn->peer.uid);
+        return lt_fail(LEAT_EPERM, "topic %s belongs to uid %u, not to uid %u", name, topic->head->uid,
+                       conn->peer.uid);
     lt_worker_log(w, LT_LOG_INFO, "topic %s deleted by pid %d", name, conn->peer.pid);
+    if (conn->client)
+        lt_store_relaxed32(&w->coordinator->clients[conn->client->id].last_delete,
+                           number); /* for the next worker */
     lt_topics_delete(w, topic);
     return 0;
 }

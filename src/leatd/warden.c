@@ -28,7 +28,8 @@
 #include "leatd/topics.h"
 
 #define MS_NS 1000000ll
-#define BLOCKED_PAUSE_NS (2 * MS_NS) /* between looks at a partition whose room is blocked by somebody who may just be slow */
+#define BLOCKED_PAUSE_NS \
+    (2 * MS_NS) /* between looks at a partition whose room is blocked by somebody who may just be slow */
 #define FOLD_FIRST_NS (1000 * MS_NS)
 #define FOLD_LONGEST_NS (8000 * MS_NS)
 #define REPAIRS_A_LOOK 4096u
@@ -104,7 +105,7 @@ static void add_look(struct lt_worker *w, struct lt_part *part)
     if (part->looked_at || !grow((void **)&w->looks, &w->look_room, w->look_count, sizeof *w->looks))
         return;
     part->looked_at = true;
-    w->looks[w->look_count++] = (struct look) { .part = part };
+    w->looks[w->look_count++] = (struct look){ .part = part };
 }
 
 static void take_knock(void *user, uint32_t global)
@@ -132,7 +133,8 @@ static void take_due(struct lt_worker *w, int64_t now_ns)
 static void say_corrupt(struct lt_worker *w, struct lt_part *part)
 {
     if (!part->corrupt_said)
-        lt_worker_log(w, LT_LOG_ERROR, "topic %s, partition %u: its claims make no sense: a producer damaged them",
+        lt_worker_log(w, LT_LOG_ERROR,
+                      "topic %s, partition %u: its claims make no sense: a producer damaged them",
                       part->topic->name, part->index);
     part->corrupt_said = true;
 }
@@ -145,8 +147,8 @@ static void count_report(struct lt_part *part, const struct lt_repair_report *re
 }
 
 /* What has to be done about a claim that readers wait for. ALIVE: wait; its time is noted. */
-static enum lt_owner_fate judge(struct lt_worker *w, struct lt_part *part, struct lt_kept_ring *kept, uint64_t offset,
-                                uint32_t owner, int64_t now_ns)
+static enum lt_owner_fate judge(struct lt_worker *w, struct lt_part *part, struct lt_kept_ring *kept,
+                                uint64_t offset, uint32_t owner, int64_t now_ns)
 {
     struct lt_stall *stall = &kept->stall;
     int64_t limit_ns = w->config.stall_limit_ms * MS_NS;
@@ -162,7 +164,7 @@ static enum lt_owner_fate judge(struct lt_worker *w, struct lt_part *part, struc
             return LT_OWNER_LEFT;
         }
     } else {
-        *stall = (struct lt_stall) { .offset = offset, .since_ns = now_ns, .owner = owner };
+        *stall = (struct lt_stall){ .offset = offset, .since_ns = now_ns, .owner = owner };
         if (lt_kept_tail(kept, &stall->tail, &pos, &epoch) == LT_RING_CORRUPT)
             stall->tail = offset + 1;
     }
@@ -170,7 +172,8 @@ static enum lt_owner_fate judge(struct lt_worker *w, struct lt_part *part, struc
     return LT_OWNER_ALIVE;
 }
 
-static void look_at_stalls(struct lt_worker *w, struct lt_part *part, struct lt_kept_ring *kept, int64_t now_ns)
+static void look_at_stalls(struct lt_worker *w, struct lt_part *part, struct lt_kept_ring *kept,
+                           int64_t now_ns)
 {
     uint64_t offset;
     uint32_t owner, published = 0;
@@ -191,8 +194,10 @@ static void look_at_stalls(struct lt_worker *w, struct lt_part *part, struct lt_
         lt_point("warden.stall");
         lt_repair_claim(&kept->view, offset, fate, &report);
         if (report.aborted != 0 && fate == LT_OWNER_LEFT && w->fate[owner] == LT_OWNER_ALIVE)
-            lt_worker_log(w, LT_LOG_WARN, "topic %s, partition %u: client %u stood still inside a claim; offset %llu is a gap",
-                          part->topic->name, part->index, owner, (unsigned long long)offset);
+            lt_worker_log(
+                w, LT_LOG_WARN,
+                "topic %s, partition %u: client %u stood still inside a claim; offset %llu is a gap",
+                part->topic->name, part->index, owner, (unsigned long long)offset);
         count_report(part, &report);
         published += report.gaps + report.helped;
     }
@@ -259,7 +264,7 @@ static void look_for_room(struct lt_worker *w, struct look *look)
             lt_store_release32(&page->starving, 0);
         return;
     }
-    look->target = (struct lt_reclaim) { .offset = kept->limit_offset, .pos = kept->limit_pos };
+    look->target = (struct lt_reclaim){ .offset = kept->limit_offset, .pos = kept->limit_pos };
     lt_reclaim_scan(&kept->view, &look->target, less(room.tail, kept->view.slot_count / 2),
                     less(room.pos, kept->view.payload_units / 2), keep_of(w, part));
     look->reclaim = true;
@@ -267,15 +272,18 @@ static void look_for_room(struct lt_worker *w, struct look *look)
 }
 
 /* Whether the claim that is in the way is known to be a stopped process's, and not one of somebody who is just slow. */
-static bool is_quarantined(struct lt_worker *w, const struct lt_kept_ring *kept, const struct lt_reclaim *target)
+static bool is_quarantined(struct lt_worker *w, const struct lt_kept_ring *kept,
+                           const struct lt_reclaim *target)
 {
-    uint64_t lo = lt_load_acquire64(&lt_ring_claim_at(&kept->view, lt_ring_rel(&kept->view, target->stop_offset))->lo);
+    uint64_t lo = lt_load_acquire64(
+        &lt_ring_claim_at(&kept->view, lt_ring_rel(&kept->view, target->stop_offset))->lo);
     uint32_t owner = lt_lo_owner(lo);
     return lt_lo_state(lo) == LT_ABORTED || (owner < LT_CLIENTS_MAX && w->fate[owner] == LT_OWNER_LEFT);
 }
 
 /* Room is still short: who is in the way, and what about it? */
-static void look_at_obstacle(struct lt_worker *w, struct look *look, bool moved, bool cut, bool is_tight, int64_t now_ns)
+static void look_at_obstacle(struct lt_worker *w, struct look *look, bool moved, bool cut, bool is_tight,
+                             int64_t now_ns)
 {
     struct lt_part *part = look->part;
     struct lt_partition *page = part->page;
@@ -293,8 +301,9 @@ static void look_at_obstacle(struct lt_worker *w, struct look *look, bool moved,
     if (!cut && look->target.stop != LT_STOP_HELD && look->target.stop != LT_STOP_BUSY)
         return;
     bool held = !cut && look->target.stop == LT_STOP_HELD;
-    if ((cut || held) && (has_waited || (held && is_tight && is_quarantined(w, lt_part_ring(part, page->current_ring),
-                                                                              &look->target))))
+    if ((cut || held) &&
+        (has_waited ||
+         (held && is_tight && is_quarantined(w, lt_part_ring(part, page->current_ring), &look->target))))
         look->rotate = true;
     else if (!has_waited)
         watch(w, part, now_ns + BLOCKED_PAUSE_NS);
@@ -312,7 +321,7 @@ static void publish_room(struct lt_worker *w, struct look *look, int64_t now_ns)
     uint64_t pin = lt_readers_pin(w, part, kept->limit_offset);
     bool cut = pin < target.offset, moved = false;
     if (cut) {
-        target = (struct lt_reclaim) { .offset = kept->limit_offset, .pos = kept->limit_pos };
+        target = (struct lt_reclaim){ .offset = kept->limit_offset, .pos = kept->limit_pos };
         lt_reclaim_cut(&kept->view, &target, pin);
     }
     if (target.offset > kept->limit_offset) {

@@ -44,7 +44,8 @@ static void note_keeper(void *user, int32_t keeper_pid)
 {
     struct lt_worker *w = user;
     if (w->coordinator)
-        lt_store_relaxed32((uint32_t *)&w->coordinator->keeper_pid, (uint32_t)keeper_pid); /* for people only */
+        lt_store_relaxed32((uint32_t *)&w->coordinator->keeper_pid,
+                           (uint32_t)keeper_pid); /* for people only */
 }
 
 int lt_worker_init(struct lt_worker *w, const struct lt_config *config, int link)
@@ -53,7 +54,8 @@ int lt_worker_init(struct lt_worker *w, const struct lt_config *config, int link
     memset(w, 0, sizeof *w);
     w->config = *config;
     w->in_host = link < 0;
-    w->coordinator_fd = w->bells_fd = w->listen_fd = w->epoll_fd = w->wake_fd = w->spare_fd = w->signal_fd = -1;
+    w->coordinator_fd = w->bells_fd = w->listen_fd = w->epoll_fd = w->wake_fd = w->spare_fd = w->signal_fd =
+        -1;
     pthread_mutex_init(&w->lock, NULL);
     pthread_mutex_init(&w->jobs_lock, NULL);
     pthread_cond_init(&w->jobs_more, NULL);
@@ -129,7 +131,8 @@ int lt_worker_start(struct lt_worker *w, bool own_process)
     /* leatd wakes others as they wake each other: its stores are to be drained by their membarriers, too. */
     int r = lt_membarrier_register();
     if (r < 0)
-        r = lt_fail(LEAT_EUNSUPPORTED, "this kernel has no membarrier(2) with GLOBAL_EXPEDITED: %s", strerror(-r));
+        r = lt_fail(LEAT_EUNSUPPORTED, "this kernel has no membarrier(2) with GLOBAL_EXPEDITED: %s",
+                    strerror(-r));
     if (r == 0)
         r = lt_control_start(w);
     if (r == 0) {
@@ -191,7 +194,8 @@ int lt_worker_run(int link)
     prepare_signals();
     int r = lt_keep_receive_all(link, &table, &config, &keeper_pid, &worker_pid);
     if (r != 0) {
-        lt_log(LT_LOG_ERROR, "the keeper does not say what there is: %s", r > 0 ? "it is gone" : strerror(-r));
+        lt_log(LT_LOG_ERROR, "the keeper does not say what there is: %s",
+               r > 0 ? "it is gone" : strerror(-r));
         return 1;
     }
     lt_log_set_level((enum lt_log_level)config.log_level);

@@ -68,8 +68,9 @@ struct lt_kept_ring {
     uint64_t bytes;
     uint64_t id;
     struct lt_ring view;
-    uint64_t front;         /* everything below is published: readers do not wait for it. See kept.h */
-    uint64_t settled;       /* everything below is PUBLISHED or ACKED: its owners have nothing to do with it any more */
+    uint64_t front; /* everything below is published: readers do not wait for it. See kept.h */
+    uint64_t
+        settled; /* everything below is PUBLISHED or ACKED: its owners have nothing to do with it any more */
     /* A consistent pair: the gate's two limits are stored one after the other, and a worker can die in between. */
     uint64_t limit_offset, limit_pos;
     struct lt_stall stall;
@@ -83,9 +84,9 @@ struct lt_part {
     struct lt_reader_ref *readers;
     uint32_t reader_count, reader_room;
     /* warden */
-    int64_t deadline_ns;     /* look again then; 0: not watched */
-    int64_t blocked_ns;      /* since when reclaim has not moved although room is short; 0: it is not */
-    bool held;               /* claims were taken back from owners that live; for `leat status --clients` */
+    int64_t deadline_ns; /* look again then; 0: not watched */
+    int64_t blocked_ns;  /* since when reclaim has not moved although room is short; 0: it is not */
+    bool held;           /* claims were taken back from owners that live; for `leat status --clients` */
     bool looked_at, corrupt_said, rotate_failed_said;
     /* fold */
     uint64_t counted[LT_PART_COUNTERS]; /* since the last fold */
@@ -109,7 +110,8 @@ struct lt_topic {
     bool making;  /* reserved: its memory is being taken */
     bool gone;    /* deleted: freed once refs is 0 */
     uint32_t refs;
-    uint64_t wrote[LT_WRITER_WORDS]; /* clients that can have mapped a ring of it writable, also before they detached */
+    uint64_t wrote
+        [LT_WRITER_WORDS]; /* clients that can have mapped a ring of it writable, also before they detached */
 };
 
 /* A client. Its entry in the coordinator says the same to whoever maps that, and to the next worker. */
@@ -126,7 +128,8 @@ struct lt_client {
     uint64_t *idents; /* LT_READERS_MAX; what each entry was opened as; NULL before the first */
     uint64_t counted[LT_CLIENT_COUNTERS];
     struct lt_counter *counters[LT_CLIENT_COUNTERS];
-    bool leased; /* a lease thread has its mailbox, and unmaps it */
+    bool is_adopted; /* from the last worker, and not seen by this one yet */
+    bool leased;     /* a lease thread has its mailbox, and unmaps it */
 };
 
 struct lt_conn {
@@ -202,10 +205,10 @@ struct lt_worker {
 };
 
 /* Logs, unless the worker is a guest in somebody's program. */
-#define lt_worker_log(w, level, ...)       \
-    do {                                   \
-        if (!(w)->in_host)                 \
-            lt_log((level), __VA_ARGS__);  \
+#define lt_worker_log(w, level, ...)      \
+    do {                                  \
+        if (!(w)->in_host)                \
+            lt_log((level), __VA_ARGS__); \
     } while (0)
 
 /* A fresh bus, or one that is adopted from what is in keep's table; starts the threads. `link` -1: a host. 0, or an error

@@ -13,8 +13,8 @@
 enum lt_client_state {
     LT_CLIENT_FREE = 0,
     LT_CLIENT_ALIVE = 1,
-    LT_CLIENT_LEFT = 2,   /* its lease fired; its pidfd has not */
-    LT_CLIENT_DEAD = 3,   /* pidfd fired; being cleared. The id is free once this is FREE */
+    LT_CLIENT_LEFT = 2, /* its lease fired; its pidfd has not */
+    LT_CLIENT_DEAD = 3, /* pidfd fired; being cleared. The id is free once this is FREE */
 };
 
 struct lt_client_entry {
@@ -26,7 +26,8 @@ struct lt_client_entry {
     char program[32];
     char client_id[96];
     uint32_t quarantined;
-    uint32_t reserved[7];
+    uint32_t last_delete; /* number of this client's last request to delete a topic: asked again, it is done */
+    uint32_t reserved[6];
 };
 
 struct lt_bell_entry {
@@ -42,8 +43,8 @@ struct lt_coordinator {
     uint64_t topics_seq;  /* [topics.seq] +1 with each topic created or deleted */
     int32_t keeper_pid;
     int32_t worker_pid;
-    uint64_t started_ms;  /* of the bus */
-    uint32_t ended;       /* the bus was stopped in good order */
+    uint64_t started_ms; /* of the bus */
+    uint32_t ended;      /* the bus was stopped in good order */
     uint32_t stall_limit_ms;
     uint64_t next_topic_id;
     uint64_t reserved[9]; /* the table begins on a line */
