@@ -24,6 +24,9 @@ static struct head load_head(const struct lt_ring *ring, uint64_t rel)
     return head;
 }
 
+/* A worker that dies while it seals, and a holder that went over the first seal before: two steps back. */
+#define SEALS_BACK_MAX 4
+
 /* How far a scan for the newest head has come. */
 static int newest_head(const struct lt_ring *ring, uint64_t *rel, struct head *head)
 {
@@ -42,27 +45,49 @@ static int newest_head(const struct lt_ring *ring, uint64_t *rel, struct head *h
     return found ? 0 : LT_RING_CORRUPT;
 }
 
-/* Finds the last head and the word behind it. 0: *head is the last one at *rel, *next_rel the first free offset, whose old
- * word is *free (to be expected by the CAS). SEALED: *rel is the seal. CORRUPT.
+/* The end of what is claimed, as find_last saw it. */
+struct last {
+    uint64_t rel;     /* of the last head; of the seal when SEALED */
+    struct head head; /* its word */
+    uint64_t next;    /* rel of the first free offset */
+    struct head free; /* its old word, to be expected by a CAS */
+    uint64_t before;  /* SEALED: the head before the seal, if the walk came by it, else rel */
+};
+
+/* Finds the last head and the word behind it. 0, SEALED (then `next` and `free` say nothing) or CORRUPT.
  * The hint is a word that anyone may write: it is used only when it names a head. */
-static int find_last(const struct lt_ring *ring, uint64_t *rel, struct head *head, uint64_t *next_rel, struct head *free)
+static int find_last(const struct lt_ring *ring, struct last *last)
 {
     /* [ring.hint] relaxed: only a guess; whatever it names is checked against the claim word itself. */
     uint64_t at = lt_load_relaxed64(&lt_ring_words(ring)->hint);
     struct head h = load_head(ring, at);
-    if (lt_lo_state(h.lo) == LT_FREE || lt_lo_lap(h.lo) < at >> ring->slot_shift || at >> ring->slot_shift > LT_LAP_MAX) {
+    if (lt_lo_state(h.lo) == LT_FREE || lt_lo_lap(h.lo) < at >> ring->slot_shift ||
+        at >> ring->slot_shift > LT_LAP_MAX) {
         int r = newest_head(ring, &at, &h);
         if (r != 0)
             return r;
     }
+    bool walked = false; /* from the head before it; else by a jump */
+    uint64_t before = 0;
+    int back = 0;
     /* A walk that visits more heads than there are slots, and is still not at the end, only means that others claim
      * faster than this loop walks; each turn sees newer words, so it ends when they pause or run out of room. */
     for (;;) {
         /* A newer lap than expected names a valid head all the same: jump to it. */
         at = lt_lo_lap(h.lo) << ring->slot_shift | (at & ring->slot_mask);
         if (lt_lo_state(h.lo) == LT_SEAL) {
-            *rel = at;
-            *head = h;
+            uint64_t behind = lt_seal_behind(h.lo);
+            if (behind != 0 && !walked) {
+                /* One of many seals: the first of them is the tail, or a claim that went over it leads there. */
+                if (behind > at || ++back > SEALS_BACK_MAX)
+                    return LT_RING_CORRUPT;
+                at -= behind;
+                h = load_head(ring, at);
+                if (lt_lo_state(h.lo) == LT_FREE || lt_lo_lap(h.lo) != at >> ring->slot_shift)
+                    return LT_RING_CORRUPT;
+                continue;
+            }
+            *last = (struct last){ .rel = at, .head = h, .before = walked ? before : at };
             return LT_RING_SEALED;
         }
         uint32_t count = lt_lo_count(h.lo);
@@ -71,14 +96,13 @@ static int find_last(const struct lt_ring *ring, uint64_t *rel, struct head *hea
         uint64_t next = at + count;
         struct head n = load_head(ring, next);
         if (lt_lo_lap(n.lo) < next >> ring->slot_shift) {
-            *rel = at;
-            *head = h;
-            *next_rel = next;
-            *free = n;
+            *last = (struct last){ .rel = at, .head = h, .next = next, .free = n };
             return 0;
         }
         if (lt_lo_state(n.lo) == LT_FREE)
             return LT_RING_CORRUPT; /* a lap, but no state: nobody writes that */
+        walked = lt_lo_lap(n.lo) == next >> ring->slot_shift;
+        before = at;
         at = next;
         h = n;
     }
@@ -91,7 +115,8 @@ static bool fits(const struct lt_ring *ring, uint64_t offset, uint32_t count, ui
 }
 
 /* The limit is checked before the claim: a claim above it would write what readers still hold. */
-static bool fits_below_limit(struct lt_ring *ring, uint64_t offset, uint32_t count, uint64_t pos, uint32_t units)
+static bool fits_below_limit(struct lt_ring *ring, uint64_t offset, uint32_t count, uint64_t pos,
+                             uint32_t units)
 {
     if (fits(ring, offset, count, pos, units))
         return true;
@@ -113,38 +138,42 @@ static bool overtaken(const struct lt_ring *ring, uint64_t offset, uint64_t pos)
 int lt_ring_claim(struct lt_ring *ring, uint32_t owner, uint32_t count, uint32_t units, uint32_t epoch_max,
                   struct lt_claim *claim)
 {
+    uint64_t stale = UINT64_MAX;
     for (;;) {
-        uint64_t rel, next;
-        struct head last, old;
-        int r = find_last(ring, &rel, &last, &next, &old);
+        struct last last;
+        int r = find_last(ring, &last);
         if (r != 0)
             return r;
 
         /* pos and epoch are the very predecessor's: tested on the word whose pos the claim uses. */
-        uint32_t epoch = lt_hi_epoch(last.hi);
+        uint32_t epoch = lt_hi_epoch(last.head.hi);
         if (epoch > epoch_max)
             return LT_RING_STALE;
-        uint64_t pos = lt_hi_pos(last.hi) + lt_hi_units(last.hi);
-        uint64_t offset = lt_ring_offset(ring, next);
+        uint64_t pos = lt_hi_pos(last.head.hi) + lt_hi_units(last.head.hi);
+        uint64_t offset = lt_ring_offset(ring, last.next);
         if (!fits_below_limit(ring, offset, count, pos, units)) {
-            if (overtaken(ring, offset, pos))
-                continue;
-            return LT_RING_FULL;
+            if (!overtaken(ring, offset, pos))
+                return LT_RING_FULL;
+            /* Whoever has acquired a limit sees the claims below it: the same tail again is no tail. */
+            if (offset == stale)
+                return LT_RING_CORRUPT;
+            stale = offset;
+            continue;
         }
-        uint64_t lap = next >> ring->slot_shift;
+        uint64_t lap = last.next >> ring->slot_shift;
         if (lap >= LT_LAP_MAX)
             return LT_RING_WORN;
 
-        struct lt_pair expected = { old.lo, old.hi };
+        struct lt_pair expected = { last.free.lo, last.free.hi };
         struct lt_pair busy = { lt_lo(lap, LT_BUSY, owner, count), lt_hi(pos, units, epoch) };
         lt_point("ring.claim");
         /* [ring.claim] one CAS from the exact old word. Killed before it: nothing happened. Killed after it: owner, count
          * and bytes are known to repair. Lost to another claimer: look again. */
-        if (!lt_cas_pair(lt_ring_claim_at(ring, next), expected, busy))
+        if (!lt_cas_pair(lt_ring_claim_at(ring, last.next), expected, busy))
             continue;
         lt_point("ring.claim.after");
         /* [ring.hint] relaxed: a late store may take it back a little; finders walk from there. */
-        lt_store_relaxed64(&lt_ring_words(ring)->hint, next);
+        lt_store_relaxed64(&lt_ring_words(ring)->hint, last.next);
 
         claim->offset = offset;
         claim->pos = pos & LT_POS_MASK;
@@ -153,6 +182,19 @@ int lt_ring_claim(struct lt_ring *ring, uint32_t owner, uint32_t count, uint32_t
         claim->epoch = epoch;
         claim->lo = busy.lo;
         return 0;
+    }
+}
+
+/* The gaps of a claim whose memory is given back already, so these must be CASes: from an older lap only. */
+static void publish_gaps(struct lt_ring *ring, uint64_t rel, uint32_t count)
+{
+    for (uint32_t i = count; i-- > 0;) {
+        uint64_t at = rel + i;
+        uint64_t lap = at >> ring->slot_shift;
+        uint64_t *word = &lt_ring_slot_at(ring, at)->word;
+        uint64_t old = lt_load_relaxed64(word);
+        if (lt_word_lap(old) < lap)
+            lt_cas64(word, &old, lt_slot_word(lap, LT_KIND_GAP));
     }
 }
 
@@ -173,6 +215,9 @@ int lt_ring_claim_exclusive(struct lt_ring *ring, struct lt_ring_tail *tail, uin
     if (lap >= LT_LAP_MAX)
         return LT_RING_WORN;
 
+    /* Who was refused once, and comes again: his tail is the offset of that claim still. relaxed: he saw the freeze then. */
+    if (lt_load_relaxed32(&ring->gate->frozen) != 0)
+        return LT_RING_SEALED;
     struct lt_pair *word = lt_ring_claim_at(ring, rel);
     uint64_t lo = lt_lo(lap, LT_BUSY, owner, count);
     lt_point("ring.exclusive");
@@ -187,11 +232,15 @@ int lt_ring_claim_exclusive(struct lt_ring *ring, struct lt_ring_tail *tail, uin
      * sees this claim, or this load sees the freeze. */
     lt_fence_light();
     if (lt_load_acquire32(&ring->gate->frozen) != 0) {
-        /* Nothing was written under the claim, so it can be given back at once. The seal's slot says the rest. */
+        /* Nothing was written under the claim, so it can be given back at once. */
         uint64_t seen = lo;
         lt_cas64(&word->lo, &seen, lt_lo_with(lo, LT_ACKED));
         if (lt_lo_state(seen) == LT_ABORTED)
             lt_cas64(&word->lo, &seen, lt_lo_with(lo, LT_ACKED));
+        /* The seal lies behind the claim, or the claim's store went over the seal. The slot's word decides which: the
+         * freezer, too, publishes its seal by CAS, and when it finds our gap there it looks for the tail again. */
+        lt_point("ring.exclusive.gap");
+        publish_gaps(ring, rel, count);
         return LT_RING_SEALED;
     }
     lt_store_relaxed64(&lt_ring_words(ring)->hint, rel);
@@ -241,7 +290,8 @@ int lt_ring_commit(struct lt_ring *ring, const struct lt_claim *claim)
             lt_point("ring.publish");
         else
             lt_point("ring.publish.inner");
-        lt_store_release64(&lt_ring_slot_at(ring, at)->word, lt_slot_word(at >> ring->slot_shift, LT_KIND_RECORD));
+        lt_store_release64(&lt_ring_slot_at(ring, at)->word,
+                           lt_slot_word(at >> ring->slot_shift, LT_KIND_RECORD));
     }
     lt_point("ring.done");
     /* [ring.done] release: every store into slots and payload is over. Pairs with the acquire in lt_reclaim_scan. */
@@ -262,31 +312,32 @@ int lt_ring_abort(struct lt_ring *ring, const struct lt_claim *claim)
         return LT_RING_TAKEN;
     }
     lt_point("ring.abort.after");
-    /* The memory is given back already, so these must be CASes: from an older lap only. Should we die here, repair
-     * publishes the gaps. */
-    for (uint32_t i = claim->count; i-- > 0;) {
-        uint64_t at = rel + i;
-        uint64_t lap = at >> ring->slot_shift;
-        uint64_t *slot_word = &lt_ring_slot_at(ring, at)->word;
-        uint64_t old = lt_load_relaxed64(slot_word);
-        if (lt_word_lap(old) < lap)
-            lt_cas64(slot_word, &old, lt_slot_word(lap, LT_KIND_GAP));
-    }
+    publish_gaps(ring, rel, claim->count); /* should we die here, repair does it */
     return 0;
+}
+
+int lt_ring_find_end(const struct lt_ring *ring, struct lt_ring_end *end)
+{
+    struct last last;
+    int r = find_last(ring, &last);
+    if (r == LT_RING_CORRUPT)
+        return r;
+    end->tail = lt_ring_offset(ring, r == LT_RING_SEALED ? last.rel : last.next);
+    end->last = lt_ring_offset(ring, r == LT_RING_SEALED ? last.before : last.rel);
+    end->pos = (lt_hi_pos(last.head.hi) + lt_hi_units(last.head.hi)) & LT_POS_MASK;
+    end->epoch = lt_hi_epoch(last.head.hi);
+    return r;
 }
 
 int lt_ring_find_tail(const struct lt_ring *ring, uint64_t *offset, uint64_t *pos, uint32_t *epoch)
 {
-    uint64_t rel, next = 0;
-    struct head last, old;
-    int r = find_last(ring, &rel, &last, &next, &old);
+    struct lt_ring_end end;
+    int r = lt_ring_find_end(ring, &end);
     if (r == LT_RING_CORRUPT)
         return r;
-    if (r == LT_RING_SEALED)
-        next = rel;
-    *offset = lt_ring_offset(ring, next);
-    *pos = (lt_hi_pos(last.hi) + lt_hi_units(last.hi)) & LT_POS_MASK;
-    *epoch = lt_hi_epoch(last.hi);
+    *offset = end.tail;
+    *pos = end.pos;
+    *epoch = end.epoch;
     return r;
 }
 

@@ -72,12 +72,12 @@ enum lt_claim_state {
 
 /* Positive conditions of the calls below. */
 enum lt_ring_condition {
-    LT_RING_FULL = 1,     /* the claim does not fit below the limit */
-    LT_RING_SEALED = 2,   /* the ring was rotated away: go to the next one */
-    LT_RING_STALE = 3,    /* the predecessor's epoch is above the caller's map: read the map again */
-    LT_RING_WORN = 4,     /* the laps of this ring are used up: it must be rotated */
-    LT_RING_TAKEN = 5,    /* repair took the claim back; the caller's writes are over and acknowledged */
-    LT_RING_CORRUPT = 6,  /* the words make no sense: a producer of this topic damaged them */
+    LT_RING_FULL = 1,    /* the claim does not fit below the limit */
+    LT_RING_SEALED = 2,  /* the ring was rotated away: go to the next one */
+    LT_RING_STALE = 3,   /* the predecessor's epoch is above the caller's map: read the map again */
+    LT_RING_WORN = 4,    /* the laps of this ring are used up: it must be rotated */
+    LT_RING_TAKEN = 5,   /* repair took the claim back; the caller's writes are over and acknowledged */
+    LT_RING_CORRUPT = 6, /* the words make no sense: a producer of this topic damaged them */
 };
 
 enum lt_slot_kind {
@@ -171,13 +171,35 @@ static inline uint64_t lt_lo(uint64_t lap, enum lt_claim_state state, uint32_t o
     return lap << 28 | (uint64_t)state << 25 | (uint64_t)owner << 12 | count;
 }
 
-static inline uint64_t lt_lo_lap(uint64_t lo) { return lo >> 28; }
-static inline enum lt_claim_state lt_lo_state(uint64_t lo) { return (enum lt_claim_state)(lo >> 25 & 7); }
-static inline uint32_t lt_lo_owner(uint64_t lo) { return (uint32_t)(lo >> 12) & LT_OWNER_MAX; }
-static inline uint32_t lt_lo_count(uint64_t lo) { return (uint32_t)lo & LT_COUNT_MAX; }
+static inline uint64_t lt_lo_lap(uint64_t lo)
+{
+    return lo >> 28;
+}
+static inline enum lt_claim_state lt_lo_state(uint64_t lo)
+{
+    return (enum lt_claim_state)(lo >> 25 & 7);
+}
+static inline uint32_t lt_lo_owner(uint64_t lo)
+{
+    return (uint32_t)(lo >> 12) & LT_OWNER_MAX;
+}
+static inline uint32_t lt_lo_count(uint64_t lo)
+{
+    return (uint32_t)lo & LT_COUNT_MAX;
+}
 static inline uint64_t lt_lo_with(uint64_t lo, enum lt_claim_state state)
 {
     return (lo & ~(7ull << 25)) | (uint64_t)state << 25;
+}
+
+/* A seal's owner and count say how many words behind the first seal it lies (see shm/rotation.h). */
+static inline uint64_t lt_lo_seal(uint64_t lap, uint64_t behind)
+{
+    return lt_lo(lap, LT_SEAL, 0, 0) | (behind & 0x1ffffff);
+}
+static inline uint64_t lt_seal_behind(uint64_t lo)
+{
+    return lo & 0x1ffffff;
 }
 
 static inline uint64_t lt_hi(uint64_t pos, uint32_t units, uint32_t epoch)
@@ -185,13 +207,31 @@ static inline uint64_t lt_hi(uint64_t pos, uint32_t units, uint32_t epoch)
     return (pos & LT_POS_MASK) << 36 | (uint64_t)units << 16 | (epoch & 0xffff);
 }
 
-static inline uint32_t lt_hi_pos(uint64_t hi) { return (uint32_t)(hi >> 36); }
-static inline uint32_t lt_hi_units(uint64_t hi) { return (uint32_t)(hi >> 16) & LT_LENGTH_MAX; }
-static inline uint32_t lt_hi_epoch(uint64_t hi) { return (uint32_t)hi & 0xffff; }
+static inline uint32_t lt_hi_pos(uint64_t hi)
+{
+    return (uint32_t)(hi >> 36);
+}
+static inline uint32_t lt_hi_units(uint64_t hi)
+{
+    return (uint32_t)(hi >> 16) & LT_LENGTH_MAX;
+}
+static inline uint32_t lt_hi_epoch(uint64_t hi)
+{
+    return (uint32_t)hi & 0xffff;
+}
 
-static inline uint64_t lt_slot_word(uint64_t lap, enum lt_slot_kind kind) { return lap << 28 | (uint64_t)kind << 24; }
-static inline uint64_t lt_word_lap(uint64_t word) { return word >> 28; }
-static inline enum lt_slot_kind lt_word_kind(uint64_t word) { return (enum lt_slot_kind)(word >> 24 & 15); }
+static inline uint64_t lt_slot_word(uint64_t lap, enum lt_slot_kind kind)
+{
+    return lap << 28 | (uint64_t)kind << 24;
+}
+static inline uint64_t lt_word_lap(uint64_t word)
+{
+    return word >> 28;
+}
+static inline enum lt_slot_kind lt_word_kind(uint64_t word)
+{
+    return (enum lt_slot_kind)(word >> 24 & 15);
+}
 
 static inline struct lt_pair *lt_ring_claim_at(const struct lt_ring *ring, uint64_t rel)
 {
@@ -255,7 +295,8 @@ static inline uint64_t lt_ring_used_units(const struct lt_ring *ring, const stru
     return (claim->pos + claim->units - ring->cached_limit_pos) & LT_POS_MASK;
 }
 /* The slot of record i of a claim, to be filled (all but its word). */
-static inline struct lt_slot *lt_ring_slot(const struct lt_ring *ring, const struct lt_claim *claim, uint32_t i)
+static inline struct lt_slot *lt_ring_slot(const struct lt_ring *ring, const struct lt_claim *claim,
+                                           uint32_t i)
 {
     return lt_ring_slot_at(ring, lt_ring_rel(ring, claim->offset) + i);
 }
@@ -266,6 +307,14 @@ int lt_ring_abort(struct lt_ring *ring, const struct lt_claim *claim);
 
 /* --- everybody --- */
 
+struct lt_ring_end {
+    uint64_t tail; /* as lt_ring_find_tail says it */
+    uint64_t pos;
+    uint64_t
+        last; /* the last head before the tail; the tail itself when that is a seal which was not walked to */
+    uint32_t epoch;
+};
+int lt_ring_find_end(const struct lt_ring *ring, struct lt_ring_end *end);
 /* The tail: the offset that the next record gets, and the payload position behind the last one. From the hint, or by a
  * scan of all claims when the hint lies. Only loads. 0 or SEALED (then the tail is the seal's offset) or CORRUPT. */
 int lt_ring_find_tail(const struct lt_ring *ring, uint64_t *offset, uint64_t *pos, uint32_t *epoch);
@@ -274,7 +323,8 @@ int lt_ring_find_tail(const struct lt_ring *ring, uint64_t *offset, uint64_t *po
 
 /* What is published at this offset: LT_KIND_NONE when nothing is yet (or the offset was overwritten: check
  * gate->announced). Acquire: the slot's other fields and the payload may be read while the offset is pinned. */
-static inline enum lt_slot_kind lt_ring_peek(const struct lt_ring *ring, uint64_t offset, const struct lt_slot **slot)
+static inline enum lt_slot_kind lt_ring_peek(const struct lt_ring *ring, uint64_t offset,
+                                             const struct lt_slot **slot)
 {
     uint64_t rel = lt_ring_rel(ring, offset);
     const struct lt_slot *s = lt_ring_slot_at(ring, rel);

@@ -13,6 +13,10 @@
  * A ring that is held exclusively is claimed with plain stores, so one seal could be overwritten by a holder that
  * stood still inside a claim: there every free word up to the limit is sealed. At most one of them can be
  * overwritten, by a claim that the holder then refuses to commit (it reads `frozen` between claim and commit).
+ * The words that are sealed lie where heads of the lap before lay, and a hint may still name those: so each seal says how
+ * far behind the first one it lies. Which offset is the end is decided by the slot word of the seal: a holder that
+ * went over it publishes a gap there, the freezer a seal, both by CAS. A seal that is published stays the end, for the
+ * next worker, too.
  */
 #ifndef LT_SHM_ROTATION_H
 #define LT_SHM_ROTATION_H

@@ -131,7 +131,8 @@ TEST(any_hint_whatsoever_finds_the_same_tail)
         CHECK_EQ(arena_send(&a->ring, 1, 1, i), 0);
     }
     CHECK_EQ(arena_send(&a->ring, 1, 3, 45), 0); /* 45..47: inner words are old */
-    uint64_t lies[] = { 0, 1, 7, 8, 45, 51, 52, 53, 54, 55, 56, 57, 100, 1ull << 40, UINT64_MAX, UINT64_MAX - 5 };
+    uint64_t lies[] = { 0,  1,  7,  8,  45,  51,         52,         53,
+                        54, 55, 56, 57, 100, 1ull << 40, UINT64_MAX, UINT64_MAX - 5 };
     for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
         uint64_t tail, pos;
         uint32_t epoch;
@@ -246,7 +247,27 @@ TEST(exclusive_claim_that_was_half_stored_is_no_claim)
     CHECK_EQ(arena_value(&a->ring, 1), 1);
 }
 
-TEST(exclusive_claim_in_a_frozen_ring_is_given_back)
+/* A holder that read the gate before it froze, and stores its claim now: what lt_ring_claim_exclusive does up to its look at
+ * `frozen`, and then finds. */
+static void late_claim(struct arena *a, uint64_t offset, uint32_t owner, uint32_t count)
+{
+    uint64_t rel = lt_ring_rel(&a->ring, offset);
+    struct lt_pair *word = lt_ring_claim_at(&a->ring, rel);
+    word->hi = lt_hi(0, 0, 1);
+    word->lo = lt_lo(rel >> a->ring.slot_shift, LT_BUSY, owner, count);
+}
+
+static void give_back_late_claim(struct arena *a, uint64_t offset)
+{
+    uint64_t rel = lt_ring_rel(&a->ring, offset);
+    struct lt_pair *word = lt_ring_claim_at(&a->ring, rel);
+    uint64_t *slot = &lt_ring_slot_at(&a->ring, rel)->word;
+    word->lo = lt_lo_with(word->lo, LT_ACKED);
+    if (lt_word_lap(*slot) < rel >> a->ring.slot_shift)
+        *slot = lt_slot_word(rel >> a->ring.slot_shift, LT_KIND_GAP);
+}
+
+TEST(exclusive_claim_in_a_frozen_ring_is_refused_each_time)
 {
     struct arena *a = arena_new(8, 16, 0);
     struct lt_ring_tail tail;
@@ -254,7 +275,8 @@ TEST(exclusive_claim_in_a_frozen_ring_is_given_back)
     CHECK_EQ(lt_ring_tail(&a->ring, &tail), 0);
     a->gate.frozen = 1;
     CHECK_EQ(lt_ring_claim_exclusive(&a->ring, &tail, 4, 2, 0, 1, &claim), LT_RING_SEALED);
-    CHECK_EQ(arena_state(&a->ring, 0), LT_ACKED);
+    CHECK_EQ(lt_ring_claim_exclusive(&a->ring, &tail, 4, 2, 0, 1, &claim), LT_RING_SEALED);
+    CHECK_EQ(arena_state(&a->ring, 0), LT_FREE);
 }
 
 TEST(seal_takes_no_offset_and_refuses_further_claims)
@@ -313,9 +335,65 @@ TEST(seal_overwritten_by_a_late_exclusive_claim_is_backed_by_the_next_one)
     CHECK_EQ(lt_rotation_seal(&a->ring, 1, &base, &epoch), 0);
     CHECK_EQ(base, 2);
     /* The holder stood still between its look at the limit and its stores; now it goes on. */
-    CHECK_EQ(lt_ring_claim_exclusive(&a->ring, &tail, 4, 1, 0, 1, &claim), LT_RING_SEALED);
+    late_claim(a, 2, 4, 1);
+    give_back_late_claim(a, 2);
     CHECK_EQ(lt_ring_claim(&a->ring, 1, 1, 0, 1, &claim), LT_RING_SEALED);
     CHECK_EQ(arena_kind(&a->ring, 2), LT_KIND_SEAL);
+}
+
+TEST(exclusive_seal_is_found_from_any_hint)
+{
+    struct arena *a = arena_new(8, 16, 0);
+    uint64_t base, tail, pos;
+    uint32_t epoch;
+    CHECK_EQ(arena_send(&a->ring, 4, 2, 0), 0);
+    a->gate.frozen = 1;
+    CHECK_EQ(lt_rotation_seal(&a->ring, 1, &base, &epoch), 0);
+    CHECK_EQ(base, 2);
+    /* The words of offsets 2 to 7 are all sealed; those lay a lap back where a hint may still point. */
+    for (uint64_t hint = 0; hint < 24; hint++) {
+        lt_ring_words(&a->ring)->hint = hint;
+        CHECK_EQ(lt_ring_find_tail(&a->ring, &tail, &pos, &epoch), LT_RING_SEALED);
+        CHECK_EQ(tail, 2);
+        CHECK_EQ(lt_rotation_seal(&a->ring, 1, &base, &epoch), 0);
+        CHECK_EQ(base, 2);
+    }
+}
+
+TEST(seal_that_readers_know_of_stays_the_end_when_a_late_claim_goes_over_it)
+{
+    for (uint32_t count = 1; count <= 6; count += 5) { /* one word, and all that are left */
+        struct arena *a = arena_new(8, 16, 0);
+        uint64_t base;
+        uint32_t epoch;
+        CHECK_EQ(arena_send(&a->ring, 4, 2, 0), 0);
+        a->gate.frozen = 1;
+        CHECK_EQ(lt_rotation_seal(&a->ring, 1, &base, &epoch), 0);
+        CHECK_EQ(base, 2);
+        late_claim(a, 2, 4, count);
+        CHECK_EQ(lt_rotation_seal(&a->ring, 1, &base, &epoch), 0); /* the next worker */
+        CHECK_EQ(base, 2);
+        give_back_late_claim(a, 2);
+        CHECK_EQ(lt_rotation_seal(&a->ring, 1, &base, &epoch), 0);
+        CHECK_EQ(base, 2);
+    }
+}
+
+TEST(seal_whose_word_a_late_claim_took_before_readers_knew_comes_behind_it)
+{
+    struct arena *a = arena_new(8, 16, 0);
+    uint64_t base;
+    uint32_t epoch;
+    CHECK_EQ(arena_send(&a->ring, 4, 2, 0), 0);
+    a->gate.frozen = 1;
+    CHECK_EQ(lt_rotation_seal(&a->ring, 1, &base, &epoch), 0);
+    lt_ring_slot_at(&a->ring, lt_ring_rel(&a->ring, 2))->word = 0; /* the worker died before it said so */
+    late_claim(a, 2, 4, 2);
+    give_back_late_claim(a, 2);
+    CHECK_EQ(lt_rotation_seal(&a->ring, 1, &base, &epoch), 0);
+    CHECK_EQ(base, 4);
+    CHECK_EQ(arena_kind(&a->ring, 2), LT_KIND_GAP);
+    CHECK_EQ(arena_kind(&a->ring, 4), LT_KIND_SEAL);
 }
 
 TEST(a_record_is_at_most_a_quarter_of_the_ring)
