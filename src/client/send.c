@@ -12,9 +12,11 @@
 #include "client/producer.h"
 #include "client/record.h"
 
-/* Lines that are fetched for the sends after this one: measured. */
-#define SLOTS_AHEAD 8
-#define CLAIMS_AHEAD 16
+/* Lines that are fetched for the sends after this one. Measured across core complexes with a chasing reader: 8 to 32 slots
+ * take batches of 16 x 64 bytes from 40 M/s to 48-65 and leave latency alone; 4 would do more for single records (5.9 to 9.3
+ * M/s) and cost one-way latency 50 ns. */
+#define SLOTS_AHEAD 32
+#define CLAIMS_AHEAD 64
 
 static inline void deliver(leat_producer *p, uint32_t partition, uint64_t offset)
 {
