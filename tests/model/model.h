@@ -1,0 +1,277 @@
+/* model: what the parts of the explorer know of each other. See README.md for what is modelled and what is not.
+ *
+ * A state is: the actors (registers and live stack of each), their private structs, the oracle's notes, and memory. Memory
+ * is a table of locations, not bytes: the addresses that the shipping code loads and stores are keys into it, and
+ * the bytes behind them cannot be touched at all, so nothing goes round the explorer.
+ */
+#ifndef TESTS_MODEL_MODEL_H
+#define TESTS_MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef LT_MODEL
+#define LT_MODEL 1
+#endif
+#include "base/atomic.h"
+#include "shm/mailbox.h"
+#include "shm/ring.h"
+#include "shm/topic.h"
+
+#define ACTORS_MAX 6
+#define LOCS_MAX 128
+#define HISTORY 6 /* weak memory: stores of a location that can be told apart */
+#define BUFFER 4  /* TSO: stores of an actor on their way */
+#define STACK_SIZE 4096
+#define NO_LIMIT UINT64_MAX
+#define OFFSETS_MAX 32 /* records of a run, gaps included */
+#define PRODUCERS_MAX 3
+#define CONSUMERS_MAX 2
+#define RINGS_MAX 3
+#define SLOTS_MAX 4
+#define UNITS_MAX 4
+#define RING_BYTES (8192 + SLOTS_MAX * LT_SLOT_SIZE + UNITS_MAX * LT_UNIT)
+#define SENDS_MAX 4
+
+enum memory_model { SC, TSO, WEAK };
+
+/* --- configurations --- */
+
+enum send_kind { SEND, BATCH, GIVE_UP };
+
+struct producer_config {
+    uint8_t sends;   /* how many */
+    uint8_t count;   /* records of each */
+    uint8_t units;   /* payload units of each record; 0: inline */
+    bool exclusive;  /* claims with plain stores, until a rotation */
+    uint8_t give_up; /* bit s: send s is given up after the claim */
+};
+
+struct consumer_config {
+    uint8_t gulp; /* records of a poll at most */
+    bool keep;    /* gates reclaim */
+};
+
+struct config {
+    const char *name;
+    const char *what;
+    enum memory_model memory;
+    uint8_t slots, units;
+    uint8_t producers, consumers;
+    struct producer_config producer[PRODUCERS_MAX];
+    struct consumer_config consumer[CONSUMERS_MAX];
+    uint8_t base;   /* first offset */
+    uint8_t greed;  /* offsets that a reclaim frees beyond the limit at most; 0: all that may go */
+    uint8_t kills;  /* deaths of clients, at any step */
+    uint8_t leases; /* leases that fire for somebody who lives */
+    uint8_t stalls; /* claims treated as stalled although their owner runs */
+    uint8_t deaths; /* deaths of leatd's worker */
+    uint8_t rotations;
+    bool no_stops; /* do not ask at each state what becomes of the others when one stands still for ever */
+    bool bells;    /* sleepers sleep on bells; else on what they wait for */
+    bool rescues;  /* leatd rescues its own bell after a death */
+    bool is_long;  /* only with --long */
+};
+
+extern const struct config configs[];
+extern const size_t config_count;
+
+/* --- actors --- */
+
+enum op_kind {
+    OP_START,
+    OP_LOAD,
+    OP_STORE,
+    OP_RMW, /* and both compare-and-swaps */
+    OP_PLAIN,
+    OP_FENCE,
+    OP_MEMBARRIER,
+    OP_FUTEX_WAIT,
+    OP_ASLEEP,
+    OP_WOKEN,
+    OP_FUTEX_WAKE,
+    OP_WAIT,   /* until something is there: the sleep of configurations without bells */
+    OP_CHOOSE, /* leatd: until something happens */
+    OP_LOCK,   /* leatd's threads: until the other one has let go */
+    OP_DONE,
+};
+
+enum life { LIVES, DEAD };
+enum actor_kind { PRODUCER, CONSUMER, LEATD, WARDEN };
+
+struct op {
+    uint8_t kind;
+    uint8_t loc;
+    uint8_t order;
+    uint8_t timed_out;
+    uint32_t spare;
+    uint64_t value; /* futex: the value waited on */
+};
+
+struct producer {
+    struct lt_ring ring;
+    struct lt_ring_tail tail;
+    uint32_t ring_no;
+    uint8_t sent; /* sends done */
+    bool exclusive;
+    bool has_tail;
+    uint8_t spare;
+};
+
+struct consumer {
+    struct lt_ring ring;
+    uint64_t position;
+    uint32_t ring_no;
+    uint32_t spare;
+};
+
+struct leatd {
+    struct lt_ring ring[RINGS_MAX];
+    uint64_t limit[RINGS_MAX], limit_pos[RINGS_MAX];
+    uint32_t first, current;
+    uint64_t seen_pin; /* what stood in the way of the last reclaim: a pin, or claims and keeps */
+    uint32_t seen;
+    uint8_t gone;    /* bit a: actor a is known to be dead */
+    bool wanting;    /* somebody knocked for room and has not got it */
+    bool adopting;   /* a new incarnation */
+    uint8_t seen_at; /* where it stopped: a claim's index */
+};
+
+struct actor {
+    void *sp;
+    struct op op;
+    uint8_t id, kind, number, life;
+    uint8_t spare[4];
+    union {
+        struct producer producer;
+        struct consumer consumer;
+        struct leatd leatd;
+    };
+};
+
+/* --- the oracle's notes --- */
+
+struct notes {
+    uint16_t value[OFFSETS_MAX];               /* of the last claim of this offset */
+    uint8_t flags[OFFSETS_MAX];                /* NOTE_* */
+    uint8_t slot_writer[RINGS_MAX][SLOTS_MAX]; /* actor + 1 who may write there */
+    uint8_t unit_writer[RINGS_MAX][UNITS_MAX];
+    uint8_t acked[PRODUCERS_MAX];               /* records acknowledged */
+    uint8_t given_up[PRODUCERS_MAX];            /* bit s */
+    uint8_t last[CONSUMERS_MAX][PRODUCERS_MAX]; /* sequence number last delivered */
+    uint8_t missed[CONSUMERS_MAX];
+    uint8_t kills, leases, stalls, deaths, rotations; /* still allowed */
+    uint8_t lock; /* actor + 1 of leatd's that holds the worker's tables */
+    bool knocked;
+};
+enum { NOTE_ACKED = 1, NOTE_GAP = 2, NOTE_SEEN = 4 };
+
+/* --- the state that is being worked on --- */
+
+struct world {
+    struct actor actors[ACTORS_MAX];
+    struct notes notes;
+};
+
+/* Never touched: addresses only. */
+struct shared {
+    unsigned char ring[RINGS_MAX][RING_BYTES];
+    struct lt_partition partition;
+    struct lt_reader readers[CONSUMERS_MAX];
+    struct lt_bells bells;
+};
+
+extern struct world world;
+extern const struct config *config;
+extern struct shared *shared;
+extern uint32_t actor_count;
+static inline struct actor *the_leatd(void);
+extern struct actor *self; /* who runs; NULL outside */
+
+static inline struct actor *the_leatd(void)
+{
+    return &world.actors[config->producers + config->consumers];
+}
+
+/* --- memory.c --- */
+
+void memory_reset(void);
+/* A location: who may load it (who stores may load, too), who may store it. */
+uint8_t memory_add(const void *p, uint64_t value, uint32_t readers, uint32_t writers, bool plain,
+                   const char *format, ...) __attribute__((format(printf, 6, 7)));
+uint8_t memory_loc(const void *p);
+uint64_t memory_latest(const void *p);
+uint64_t memory_latest_loc(uint8_t loc);
+const char *memory_name(uint8_t loc);
+uint32_t memory_choices(const struct actor *actor);
+uint32_t memory_pending(uint32_t actor); /* stores on their way */
+void memory_flush_one(uint32_t actor);
+void memory_flush(uint32_t actor);
+void memory_drop(uint32_t actor, uint32_t keep);       /* a death: the first `keep` still arrive */
+bool memory_is_current(uint32_t actor, const void *p); /* has seen the newest store */
+void memory_join(uint32_t to, uint32_t from);
+void memory_see_latest(uint8_t loc);    /* self has seen the newest store */
+void memory_everybody(uint32_t caller); /* membarrier */
+void memory_tidy(void);
+size_t memory_save(uint8_t *to);
+size_t memory_restore(const uint8_t *from);
+uint64_t memory_forgotten(void); /* stores that history had no room for */
+/* Plain accesses of records. */
+void memory_write(const void *p, uint64_t value);
+uint64_t memory_read(const void *p);
+
+/* --- explorer.c --- */
+
+void model_yield(enum op_kind kind, uint8_t loc, enum model_order order);
+uint32_t model_alternative(void); /* what the explorer chose for the step that runs */
+void model_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+void model_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void explorer_bury(struct actor *actor);
+extern bool tracing;
+extern bool fair; /* a fair run: loads are current */
+
+struct outcome {
+    uint64_t states, transitions, kills, stops, runs;
+    double seconds;
+    bool violated, cut;
+    char message[256];
+    char *schedule;
+};
+void explore(const struct config *c, struct outcome *outcome, uint64_t max_states, double max_seconds);
+bool replay(const struct config *c, const char *schedule, bool trace, char *message, size_t size);
+
+/* --- actors.c --- */
+
+void actors_place(void); /* regions as leatd would have made them, and everybody before the first step */
+void actor_main(struct actor *actor);
+/* What can happen to leatd now. mandatory: what must happen sooner or later by itself. */
+enum event_kind { EV_KNOCK, EV_RETRY, EV_KILL, EV_LEASE, EV_STALL, EV_ROTATE };
+struct event {
+    uint8_t kind;
+    uint8_t actor;
+    uint8_t keep; /* EV_KILL: of its stores on their way so many arrive */
+    uint8_t mandatory;
+};
+uint32_t leatd_events(struct event *events, bool timers);
+void leatd_die(struct actor *leatd);
+bool consumer_can_go_on(const struct actor *actor);
+bool warden_is_due(void);
+
+/* --- oracle.c --- */
+
+void oracle_reset(void);
+void oracle_claimed(struct actor *who, uint32_t ring, const struct lt_ring *view,
+                    const struct lt_claim *claim, uint32_t first_value, uint32_t units_each);
+void oracle_released(struct actor *who);
+void oracle_acked(struct actor *who, const struct lt_claim *claim);
+void oracle_refused(struct actor *who, const struct lt_claim *claim, bool given_up);
+void oracle_full(struct actor *who, const struct lt_ring *ring, uint32_t count, uint32_t units);
+void oracle_record(struct actor *consumer, uint64_t offset, uint64_t value);
+void oracle_gap(struct actor *consumer, uint64_t offset);
+void oracle_missed(struct actor *consumer, uint64_t to);
+void oracle_died(struct actor *who);
+/* Everybody but those in `stopped` has come to rest. */
+void oracle_rest(uint32_t stopped);
+
+#endif
