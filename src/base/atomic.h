@@ -31,39 +31,39 @@ struct lt_pair {
 #include "model/shim.h"
 #else
 
-#define LT_ATOMIC_WIDTH(bits)                                                                                 \
-    static inline uint##bits##_t lt_load_relaxed##bits(const uint##bits##_t *p)                               \
-    {                                                                                                         \
-        return __atomic_load_n(p, __ATOMIC_RELAXED);                                                          \
-    }                                                                                                         \
-    static inline uint##bits##_t lt_load_acquire##bits(const uint##bits##_t *p)                               \
-    {                                                                                                         \
-        return __atomic_load_n(p, __ATOMIC_ACQUIRE);                                                          \
-    }                                                                                                         \
-    static inline void lt_store_relaxed##bits(uint##bits##_t *p, uint##bits##_t v)                            \
-    {                                                                                                         \
-        __atomic_store_n(p, v, __ATOMIC_RELAXED);                                                             \
-    }                                                                                                         \
-    static inline void lt_store_release##bits(uint##bits##_t *p, uint##bits##_t v)                            \
-    {                                                                                                         \
-        __atomic_store_n(p, v, __ATOMIC_RELEASE);                                                             \
-    }                                                                                                         \
-    /* Acquire and release on success, acquire on failure; *expected then holds what was found. */            \
-    static inline bool lt_cas##bits(uint##bits##_t *p, uint##bits##_t *expected, uint##bits##_t desired)      \
-    {                                                                                                         \
-        return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);  \
-    }                                                                                                         \
-    static inline uint##bits##_t lt_fetch_add##bits(uint##bits##_t *p, uint##bits##_t v)                      \
-    {                                                                                                         \
-        return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);                                                    \
-    }                                                                                                         \
-    static inline uint##bits##_t lt_fetch_or##bits(uint##bits##_t *p, uint##bits##_t v)                       \
-    {                                                                                                         \
-        return __atomic_fetch_or(p, v, __ATOMIC_ACQ_REL);                                                     \
-    }                                                                                                         \
-    static inline uint##bits##_t lt_exchange##bits(uint##bits##_t *p, uint##bits##_t v)                       \
-    {                                                                                                         \
-        return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL);                                                   \
+#define LT_ATOMIC_WIDTH(bits)                                                                                \
+    static inline uint##bits##_t lt_load_relaxed##bits(const uint##bits##_t *p)                              \
+    {                                                                                                        \
+        return __atomic_load_n(p, __ATOMIC_RELAXED);                                                         \
+    }                                                                                                        \
+    static inline uint##bits##_t lt_load_acquire##bits(const uint##bits##_t *p)                              \
+    {                                                                                                        \
+        return __atomic_load_n(p, __ATOMIC_ACQUIRE);                                                         \
+    }                                                                                                        \
+    static inline void lt_store_relaxed##bits(uint##bits##_t *p, uint##bits##_t v)                           \
+    {                                                                                                        \
+        __atomic_store_n(p, v, __ATOMIC_RELAXED);                                                            \
+    }                                                                                                        \
+    static inline void lt_store_release##bits(uint##bits##_t *p, uint##bits##_t v)                           \
+    {                                                                                                        \
+        __atomic_store_n(p, v, __ATOMIC_RELEASE);                                                            \
+    }                                                                                                        \
+    /* Acquire and release on success, acquire on failure; *expected then holds what was found. */           \
+    static inline bool lt_cas##bits(uint##bits##_t *p, uint##bits##_t *expected, uint##bits##_t desired)     \
+    {                                                                                                        \
+        return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE); \
+    }                                                                                                        \
+    static inline uint##bits##_t lt_fetch_add##bits(uint##bits##_t *p, uint##bits##_t v)                     \
+    {                                                                                                        \
+        return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);                                                   \
+    }                                                                                                        \
+    static inline uint##bits##_t lt_fetch_or##bits(uint##bits##_t *p, uint##bits##_t v)                      \
+    {                                                                                                        \
+        return __atomic_fetch_or(p, v, __ATOMIC_ACQ_REL);                                                    \
+    }                                                                                                        \
+    static inline uint##bits##_t lt_exchange##bits(uint##bits##_t *p, uint##bits##_t v)                      \
+    {                                                                                                        \
+        return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL);                                                  \
     }
 
 LT_ATOMIC_WIDTH(32)

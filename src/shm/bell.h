@@ -24,8 +24,8 @@
 
 #include "shm/region.h"
 
-#define LT_BELLS 1024u               /* consumers of a bus */
-#define LT_PARTITIONS_MAX 65536u     /* partitions of a bus */
+#define LT_BELLS 1024u           /* consumers of a bus */
+#define LT_PARTITIONS_MAX 65536u /* partitions of a bus */
 #define LT_KNOCK_WORDS (LT_PARTITIONS_MAX / 64)
 
 struct lt_bell {
@@ -35,10 +35,10 @@ struct lt_bell {
 
 struct lt_bells {
     struct lt_region region;
-    struct lt_bell leatd;                            /* leatd's worker sleeps here */
-    uint64_t knock_summary[LT_KNOCK_WORDS / 64];     /* bit w: knocks[w] is not 0 */
+    struct lt_bell leatd;                        /* leatd's worker sleeps here */
+    uint64_t knock_summary[LT_KNOCK_WORDS / 64]; /* bit w: knocks[w] is not 0 */
     uint64_t reserved[8 - LT_KNOCK_WORDS / 64 % 8];
-    uint64_t knocks[LT_KNOCK_WORDS];                 /* bit g % 64 of word g / 64: look at partition g of the bus */
+    uint64_t knocks[LT_KNOCK_WORDS]; /* bit g % 64 of word g / 64: look at partition g of the bus */
     struct lt_bell bells[LT_BELLS];
 };
 

@@ -56,8 +56,8 @@ int lt_counters_open(struct lt_counters *counters, const char *path);
 void lt_counters_close(struct lt_counters *counters);
 /* The entry with these labels, taken if need be; NULL when the file is full (leatd says so once). The topic's id
  * and not its name tells entries apart; names above 31 bytes are cut. The pointer holds until its entry is freed. */
-struct lt_counter *lt_counters_get(struct lt_counters *counters, const char *name, const char *topic, uint32_t topic_id,
-                                   int32_t partition, int32_t client);
+struct lt_counter *lt_counters_get(struct lt_counters *counters, const char *name, const char *topic,
+                                   uint32_t topic_id, int32_t partition, int32_t client);
 void lt_counters_free_topic(struct lt_counters *counters, uint32_t topic_id);
 void lt_counters_free_client(struct lt_counters *counters, int32_t client);
 void lt_counter_set(struct lt_counter *counter, int64_t value);

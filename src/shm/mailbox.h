@@ -31,16 +31,17 @@ enum lt_client_counter {
 struct lt_reader {
     uint64_t ident; /* 1 << 63 | topic_id << 28 | partition << 12 | bell: LT_READER_IDENT */
     uint64_t pin;   /* [reader.pin] offsets from here on are being read in place, or LT_PIN_NONE */
-    uint64_t keep;  /* [reader.keep] offsets from here on are wanted still (gate), or LT_PIN_NONE: nobody waits for this reader */
+    uint64_t
+        keep; /* [reader.keep] offsets from here on are wanted still (gate), or LT_PIN_NONE: nobody waits for this reader */
     uint64_t position;
     uint64_t reserved[4];
 };
-#define LT_READER_IDENT(topic_id, partition, bell)                                                            \
+#define LT_READER_IDENT(topic_id, partition, bell) \
     (1ull << 63 | (uint64_t)(topic_id) << 28 | (uint64_t)(partition) << 12 | (bell))
 
 struct lt_mailbox {
     struct lt_region region; /* written by leatd, once */
-    uint32_t lease;          /* [lease.hold] robust futex: TID | FUTEX_WAITERS, held by the library's thread */
+    uint32_t lease; /* [lease.hold] robust futex: TID | FUTEX_WAITERS, held by the library's thread */
     uint32_t reserved0[15];
     uint64_t counters[LT_CLIENT_COUNTERS];
     uint32_t readers_used; /* entries [0, readers_used) may be in use: saves leatd the scan of the rest */

@@ -68,7 +68,8 @@ void lt_reclaim_cut(const struct lt_ring *ring, struct lt_reclaim *reclaim, uint
     while (reclaim->offset < offset && reclaim->offset < end) {
         uint32_t count, units, owner;
         enum lt_reclaim_stop stop;
-        if (!passable(ring, reclaim->offset, &count, &units, &stop, &owner) || reclaim->offset + count > offset)
+        if (!passable(ring, reclaim->offset, &count, &units, &stop, &owner) ||
+            reclaim->offset + count > offset)
             break;
         reclaim->offset += count;
         reclaim->pos += units;

@@ -18,11 +18,11 @@
 
 /* Why a scan stopped before `want`. */
 enum lt_reclaim_stop {
-    LT_STOP_DONE = 0,   /* it did not */
-    LT_STOP_TAIL = 1,   /* nothing more is claimed */
-    LT_STOP_BUSY = 2,   /* a claim that its owner still works on */
-    LT_STOP_HELD = 3,   /* ABORTED, or COMMITTED and helped: its owner may still write there */
-    LT_STOP_KEEP = 4,   /* somebody wants the records kept */
+    LT_STOP_DONE = 0, /* it did not */
+    LT_STOP_TAIL = 1, /* nothing more is claimed */
+    LT_STOP_BUSY = 2, /* a claim that its owner still works on */
+    LT_STOP_HELD = 3, /* ABORTED, or COMMITTED and helped: its owner may still write there */
+    LT_STOP_KEEP = 4, /* somebody wants the records kept */
     LT_STOP_CORRUPT = 5,
 };
 

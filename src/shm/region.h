@@ -46,7 +46,8 @@ int lt_region_create(const char *name, uint64_t size, uint64_t *size_out);
 int lt_region_reopen_readonly(int fd);
 /* Maps all of it. For a ring, `twice_at`/`twice_size` maps that part once more right behind (0: not).
  * populate: touch every page now. Mappings are MADV_DONTFORK. 0 or -errno. */
-int lt_region_map(int fd, uint64_t size, int writable, int populate, uint64_t twice_at, uint64_t twice_size, void **base);
+int lt_region_map(int fd, uint64_t size, int writable, int populate, uint64_t twice_at, uint64_t twice_size,
+                  void **base);
 void lt_region_unmap(void *base, uint64_t size, uint64_t twice_size);
 /* The memfd's size, having checked that it is a memfd with the seals above. Or -errno (EBADF: seals are missing). */
 int64_t lt_region_checked_size(int fd);

@@ -43,7 +43,8 @@ static void repair_one(struct lt_ring *ring, uint64_t rel, uint64_t lo, enum lt_
     if (lt_lo_state(lo) == LT_ABORTED || lt_lo_state(lo) == LT_ACKED)
         report->gaps += publish_all(ring, rel, count, LT_KIND_GAP);
 
-    if (lt_lo_state(lo) == LT_COMMITTED && fate != LT_OWNER_ALIVE && publish_all(ring, rel, count, LT_KIND_RECORD) > 0)
+    if (lt_lo_state(lo) == LT_COMMITTED && fate != LT_OWNER_ALIVE &&
+        publish_all(ring, rel, count, LT_KIND_RECORD) > 0)
         report->helped++;
 
     if (fate == LT_OWNER_DEAD) {
@@ -74,7 +75,8 @@ static int read_head(const struct lt_ring *ring, uint64_t rel, uint64_t *lo)
     return 0;
 }
 
-int lt_repair_claim(struct lt_ring *ring, uint64_t offset, enum lt_owner_fate fate, struct lt_repair_report *report)
+int lt_repair_claim(struct lt_ring *ring, uint64_t offset, enum lt_owner_fate fate,
+                    struct lt_repair_report *report)
 {
     uint64_t rel = lt_ring_rel(ring, offset);
     uint64_t lo;
@@ -94,7 +96,8 @@ int lt_repair_scan(struct lt_ring *ring, uint64_t from, const uint8_t *fate, uin
     uint64_t lo;
     while (rel < end && (r = read_head(ring, rel, &lo)) == 0) {
         uint32_t owner = lt_lo_owner(lo);
-        repair_one(ring, rel, lo, owner < fate_count ? (enum lt_owner_fate)fate[owner] : LT_OWNER_DEAD, report);
+        repair_one(ring, rel, lo, owner < fate_count ? (enum lt_owner_fate)fate[owner] : LT_OWNER_DEAD,
+                   report);
         rel += lt_lo_count(lo);
     }
     report->tail = lt_ring_offset(ring, rel);

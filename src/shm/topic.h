@@ -38,8 +38,8 @@ struct lt_topic_head {
     uint32_t partitioner;  /* enum leat_partitioner */
     uint32_t log;
     uint32_t uid, gid, mode;
-    uint32_t map_epoch;     /* [map.take] the map's version; claims inherit it */
-    uint64_t created_by;    /* client << 32 | request number: makes a repeated create the same create */
+    uint32_t map_epoch;  /* [map.take] the map's version; claims inherit it */
+    uint64_t created_by; /* client << 32 | request number: makes a repeated create the same create */
     uint64_t created_ms;
     uint32_t exclusive_client; /* who holds the topic exclusively; 0 nobody */
     uint32_t reserved0;
@@ -51,11 +51,13 @@ struct lt_topic_head {
 /* One partition. Lines apart by how often they change. */
 struct lt_partition {
     /* line 0: changes with rotations and reclaims; producers that wait for room sleep on room_seq */
-    uint32_t room_seq;     /* [room.seq] +1 and FUTEX_WAKE with each limit published and each rotation */
-    uint32_t starving;     /* [room.starving] a producer waits for records that are kept: tell leatd when you let go */
-    uint32_t first_ring;   /* number of the oldest ring that is still there */
-    uint32_t current_ring; /* [rotation.publish] number of the ring that is claimed in; ring k has gate[k % LT_RINGS] */
-    uint32_t state;        /* 0 open */
+    uint32_t room_seq; /* [room.seq] +1 and FUTEX_WAKE with each limit published and each rotation */
+    uint32_t
+        starving; /* [room.starving] a producer waits for records that are kept: tell leatd when you let go */
+    uint32_t first_ring; /* number of the oldest ring that is still there */
+    uint32_t
+        current_ring; /* [rotation.publish] number of the ring that is claimed in; ring k has gate[k % LT_RINGS] */
+    uint32_t state; /* 0 open */
     uint32_t reserved0[11];
     /* line 1..: whose bells to ring: bit w of bell_summary: bells[w] is not 0 */
     uint64_t bell_summary;

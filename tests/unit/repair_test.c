@@ -103,7 +103,8 @@ TEST(repair_twice_is_repair_once)
     for (int i = 0; i < 4; i++) {
         CHECK_EQ(arena_claim(&a->ring, OWNER_A, 1 + (uint32_t)i, 1, &claim), 0);
         if (i % 2)
-            lt_ring_claim_at(&a->ring, lt_ring_rel(&a->ring, claim.offset))->lo = lt_lo_with(claim.lo, LT_COMMITTED);
+            lt_ring_claim_at(&a->ring, lt_ring_rel(&a->ring, claim.offset))->lo = lt_lo_with(claim.lo,
+                                                                                             LT_COMMITTED);
     }
     scan(a, LT_OWNER_DEAD);
     struct lt_repair_report again = scan(a, LT_OWNER_DEAD);
@@ -184,14 +185,14 @@ TEST(limit_moves_by_whole_batches_and_never_past_what_is_kept)
     lt_reclaim_scan(&a->ring, &reclaim, 1, 0, UINT64_MAX);
     CHECK_EQ(reclaim.offset, 4);
     CHECK_EQ(reclaim.stop, LT_STOP_DONE);
-    reclaim = (struct lt_reclaim) { 0 };
+    reclaim = (struct lt_reclaim){ 0 };
     lt_reclaim_scan(&a->ring, &reclaim, 8, 0, 6);
     CHECK_EQ(reclaim.offset, 4);
     CHECK_EQ(reclaim.stop, LT_STOP_KEEP);
-    reclaim = (struct lt_reclaim) { 0 };
+    reclaim = (struct lt_reclaim){ 0 };
     lt_reclaim_cut(&a->ring, &reclaim, 7); /* a pin inside the second batch */
     CHECK_EQ(reclaim.offset, 4);
-    reclaim = (struct lt_reclaim) { 0 };
+    reclaim = (struct lt_reclaim){ 0 };
     lt_reclaim_scan(&a->ring, &reclaim, 100, 0, UINT64_MAX);
     CHECK_EQ(reclaim.offset, 8);
     CHECK_EQ(reclaim.stop, LT_STOP_TAIL);

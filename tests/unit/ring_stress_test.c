@@ -15,7 +15,7 @@
 
 struct stress {
     struct arena *arena;
-    uint32_t records; /* each producer */
+    uint32_t records;  /* each producer */
     uint64_t consumed; /* the reader's position: nothing at or above it may be overwritten */
     uint32_t finished;
     uint64_t taken;
@@ -124,7 +124,7 @@ static void run(bool meddle, uint32_t records)
     pthread_t thread[PRODUCERS + 1];
     struct producer producer[PRODUCERS];
     for (uint32_t i = 0; i < PRODUCERS; i++) {
-        producer[i] = (struct producer) { &s, i + 1, test_random() };
+        producer[i] = (struct producer){ &s, i + 1, test_random() };
         CHECK_EQ(pthread_create(&thread[i], NULL, produce, &producer[i]), 0);
     }
     CHECK_EQ(pthread_create(&thread[PRODUCERS], NULL, lead, &s), 0);
