@@ -114,8 +114,10 @@ void lt_handle_add(struct lt_handle *handle, leat_bus *bus, enum lt_handle_kind 
 }
 
 /* Under the mutex. The one plain adder of the mailbox's counters has been told to count apart by now. */
-static void fold_handle(leat_bus *bus, struct lt_handle *handle)
+/* Whether anything was counted since. */
+static bool fold_handle(leat_bus *bus, struct lt_handle *handle)
 {
+    bool moved = false;
     for (int i = 0; i < LT_CLIENT_COUNTERS; i++) {
         uint64_t total = lt_load_relaxed64(&handle->counts.own[i]);
         uint64_t folded = handle->counts.folded[i];
@@ -123,7 +125,9 @@ static void fold_handle(leat_bus *bus, struct lt_handle *handle)
             continue;
         handle->counts.folded[i] = total;
         lt_fetch_add64(&bus->mailbox->counters[i], total - folded);
+        moved = true;
     }
+    return moved;
 }
 
 void lt_handle_remove(struct lt_handle *handle)
@@ -142,15 +146,16 @@ void lt_handle_remove(struct lt_handle *handle)
     pthread_mutex_unlock(&bus->mutex);
 }
 
-bool lt_bus_fold(leat_bus *bus)
+bool lt_bus_fold(leat_bus *bus, bool *moved)
 {
     bool many = false;
+    *moved = false;
     /* Whoever has the mutex may be waiting for a worker: another second does no harm. */
     if (pthread_mutex_trylock(&bus->mutex) != 0)
         return true;
     for (struct lt_handle *handle = bus->handles; handle != NULL; handle = handle->next) {
         if (lt_load_relaxed32(&handle->counts.apart) != 0) {
-            fold_handle(bus, handle);
+            *moved |= fold_handle(bus, handle);
             many = true;
         }
     }

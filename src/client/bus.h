@@ -120,8 +120,8 @@ static inline void lt_count(struct lt_handle *handle, enum lt_client_counter whi
 
 /* --- for the lease thread --- */
 
-/* Adds what handles counted apart into the mailbox. Returns whether that is needed again in a second. */
-bool lt_bus_fold(leat_bus *bus);
+/* Adds what handles counted apart into the mailbox. Returns whether that is needed again; *moved: there was something. */
+bool lt_bus_fold(leat_bus *bus, bool *moved);
 /* The bus has ended: wakes everybody who sleeps on a bell. */
 void lt_bus_end(leat_bus *bus);
 

@@ -1,5 +1,5 @@
 /* lease: see lease.h. The thread sleeps in poll() on the socket's hang-up and on its eventfd; nothing else wakes it, but for
- * once a second while several handles of the bus count apart. */
+ * once a second while several handles of the bus count apart; less and less often while they count nothing. */
 #include "client/lease.h"
 
 #include <errno.h>
@@ -19,7 +19,8 @@
 #include "client/bus.h"
 
 #define STACK_BYTES (256u << 10)
-#define FOLD_MS 1000
+#define FOLD_FIRST_MS 1000
+#define FOLD_LONGEST_MS 8000
 #define RETRY_MS 500
 
 /* What the kernel walks when the thread ends: one entry, which lies on the thread's stack; the futex is found by its
@@ -59,7 +60,8 @@ static void drain(int fd)
 static void mind_the_bus(leat_bus *bus)
 {
     struct lt_lease *lease = &bus->lease;
-    bool down = false, fold = false, ended = false;
+    bool down = false, fold = false, ended = false, moved;
+    int fold_ms = FOLD_FIRST_MS;
 
     while (lt_load_acquire32(&lease->stop) == 0) {
         if (!ended && lt_bus_gone(bus)) { /* a request of the caller's, or ours below, found it out */
@@ -69,14 +71,15 @@ static void mind_the_bus(leat_bus *bus)
         struct pollfd fds[2] = { { .fd = lease->wake_fd, .events = POLLIN },
                                  { .fd = bus->link.fd, .events = POLLRDHUP } };
         bool watch = !down && !ended;
-        int timeout_ms = ended ? -1 : down ? RETRY_MS : fold ? FOLD_MS : -1;
+        int timeout_ms = ended ? -1 : down ? RETRY_MS : fold ? fold_ms : -1;
         if (poll(fds, watch ? 2 : 1, timeout_ms) < 0)
             continue;
         if (fds[0].revents != 0)
             drain(lease->wake_fd);
         if (lt_load_acquire32(&lease->stop) != 0)
             break;
-        fold = lt_bus_fold(bus);
+        fold = lt_bus_fold(bus, &moved);
+        fold_ms = moved ? FOLD_FIRST_MS : fold_ms * 2 < FOLD_LONGEST_MS ? fold_ms * 2 : FOLD_LONGEST_MS;
         if (!ended && (down || (watch && fds[1].revents != 0)))
             down = lt_link_mend(&bus->link) < 0;
     }
