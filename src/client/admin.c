@@ -177,7 +177,7 @@ static int describe(leat_bus *bus, const char *topic, leat_topic_info *info, uns
         int r = info->topic == NULL ? take_topic(info, answer) : 0;
         if (r < 0)
             return r;
-        if ((uint32_t)rows > info->partition_count - body.from_partition)
+        if (info->partitions == NULL || (uint32_t)rows > info->partition_count - body.from_partition)
             return lt_fail(LEAT_EPROTO, "%s: %d partitions from %u on, of %u", topic, rows,
                            body.from_partition, info->partition_count);
         for (int i = 0; i < rows; i++)

@@ -23,7 +23,7 @@ static unsigned char *value_of(const struct lt_open_claim *open)
 static int claim_in_place(leat_producer *p, const void *key, size_t key_size, size_t value_size,
                           leat_claim *out_claim)
 {
-    uint32_t partition;
+    uint32_t partition = 0;
     if (~p->open_claims == 0)
         return lt_fail(LEAT_ELIMIT, "%s: %d claims are open already", p->topic->name, LT_OPEN_CLAIMS);
     leat_record sizes = { .key = key, .key_size = key_size, .value = "", .value_size = value_size };
@@ -50,7 +50,8 @@ static int claim_in_place(leat_producer *p, const void *key, size_t key_size, si
     open->value_size = value_size;
     open->is_inline = size.total <= LT_INLINE_MAX;
     unsigned char *value = value_of(open);
-    lt_record_copy(value + value_size, key, key_size);
+    if (key != NULL)
+        lt_record_copy(value + value_size, key, key_size);
     *out_claim = (leat_claim){ .value = value,
                                .value_size = value_size,
                                .partition = partition,

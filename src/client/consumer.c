@@ -209,9 +209,10 @@ static int plan_topic(leat_consumer *c, struct plan *plan, const char *name, str
         }
     }
     int r = lt_attached_open(c->handle.bus, name, false, false, topic);
-    if (r >= 0)
-        plan->topics[plan->topic_count++] = *topic;
-    return r;
+    if (r < 0)
+        return r;
+    plan->topics[plan->topic_count++] = *topic;
+    return 0;
 }
 
 static int plan_item(struct plan *plan, struct lt_attached *topic, uint32_t partition)
@@ -281,32 +282,39 @@ static int replace(leat_consumer *c, struct plan *plan, int r)
     return r < 0 ? r : 0;
 }
 
+/* Room for so many topics and partitions. */
+static int make_plan(struct plan *plan, size_t topics, size_t items)
+{
+    plan->topics = calloc(topics + 1, sizeof *plan->topics);
+    plan->items = calloc(items + 1, sizeof *plan->items);
+    if (plan->topics != NULL && plan->items != NULL)
+        return 0;
+    free_plan(plan);
+    lt_fail(LEAT_ENOMEM, "%zu topics, %zu partitions", topics, items);
+    return LEAT_ENOMEM;
+}
+
 static int subscribe(leat_consumer *c, const char *const *names, int count)
 {
-    struct plan plan = { .topics = calloc((size_t)count + 1, sizeof(struct lt_attached *)) };
-    int r = plan.topics != NULL ? 0 : lt_fail(LEAT_ENOMEM, "%d topics", count);
-    uint32_t total = 0;
+    struct plan plan = { 0 };
+    if (make_plan(&plan, (size_t)count, (size_t)count * LT_TOPIC_PARTITIONS_MAX) < 0)
+        return LEAT_ENOMEM;
+    int r = 0;
     for (int i = 0; r >= 0 && i < count; i++) {
         struct lt_attached *topic;
         r = plan_topic(c, &plan, names[i], &topic);
-        if (r == 0)
-            total += topic->partition_count;
+        for (uint32_t k = 0; r == 0 && k < topic->partition_count; k++)
+            plan.items[plan.count++] = (struct item){ topic, k };
     }
-    if (r >= 0) {
-        plan.items = calloc(total != 0 ? total : 1, sizeof *plan.items);
-        r = plan.items != NULL ? 0 : lt_fail(LEAT_ENOMEM, "%u partitions", total);
-    }
-    for (uint32_t i = 0; r >= 0 && i < plan.topic_count; i++)
-        for (uint32_t k = 0; k < plan.topics[i]->partition_count; k++)
-            plan.items[plan.count++] = (struct item){ plan.topics[i], k };
     return replace(c, &plan, r);
 }
 
 static int assign(leat_consumer *c, const leat_partition *partitions, int count)
 {
-    struct plan plan = { .topics = calloc((size_t)count + 1, sizeof(struct lt_attached *)),
-                         .items = calloc((size_t)count + 1, sizeof(struct item)) };
-    int r = plan.topics != NULL && plan.items != NULL ? 0 : lt_fail(LEAT_ENOMEM, "%d partitions", count);
+    struct plan plan = { 0 };
+    if (make_plan(&plan, (size_t)count, (size_t)count) < 0)
+        return LEAT_ENOMEM;
+    int r = 0;
     for (int i = 0; r >= 0 && i < count; i++) {
         struct lt_attached *topic;
         r = plan_topic(c, &plan, partitions[i].topic, &topic);

@@ -44,7 +44,8 @@ void lt_record_headers_write(unsigned char *to, const leat_header *headers, size
         to += sizeof sizes;
         lt_record_copy(to, h->name, h->name_size);
         to += h->name_size;
-        lt_record_copy(to, h->value, h->value_size);
+        if (h->value != NULL)
+            lt_record_copy(to, h->value, h->value_size);
         to += h->value_size;
     }
 }

@@ -131,7 +131,7 @@ static inline void lt_record_write_small(struct lt_slot *slot, const leat_record
     slot->headers_size = 0;
     slot->pos = LT_POS_INLINE;
     lt_record_copy_small(slot->data, record->value, value_size);
-    if (key_size != 0)
+    if (record->key != NULL)
         lt_record_copy_small(slot->data + value_size, record->key, key_size);
 }
 
@@ -147,8 +147,10 @@ static inline void lt_record_write(const struct lt_ring *ring, struct lt_slot *s
     slot->value_size = record->value != NULL ? (uint32_t)record->value_size : LT_NULL_SIZE;
     slot->headers_size = size.headers;
     slot->pos = is_inline ? LT_POS_INLINE : (uint32_t)(pos & LT_POS_MASK);
-    lt_record_copy(to, record->value, record->value_size);
-    lt_record_copy(to + record->value_size, record->key, record->key_size);
+    if (record->value != NULL)
+        lt_record_copy(to, record->value, record->value_size);
+    if (record->key != NULL)
+        lt_record_copy(to + record->value_size, record->key, record->key_size);
     if (__builtin_expect(size.headers != 0, 0))
         lt_record_headers_write(to + record->value_size + record->key_size, record->headers,
                                 record->header_count);

@@ -5,6 +5,7 @@
  */
 #include "client/topic.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -110,7 +111,7 @@ static int add_topic(leat_bus *bus, const char *name, const struct lt_topic_atta
         return lt_fail(LEAT_ENOMEM, "%s: %zu bytes", name, sizeof *topic);
     topic->bus = bus;
     topic->topic_id = answer->topic_id;
-    memcpy(topic->name, name, strlen(name));
+    snprintf(topic->name, sizeof topic->name, "%s", name);
     int r = map_page(topic, answer->page_bytes, fd);
     if (r < 0) {
         free_topic(topic);
@@ -175,8 +176,9 @@ static int open_locked(leat_bus *bus, const char *name, bool write, bool exclusi
         return lt_fail(LEAT_EEXCLUSIVE, "%s: %u producers of this process are attached", name,
                        topic->writers);
     if (topic == NULL || (write ? topic->writers : topic->readers) == 0) {
+        topic = NULL;
         int r = attach(bus, name, write, exclusive, &topic);
-        if (r < 0)
+        if (r < 0 || topic == NULL)
             return r;
     }
     if (write)
@@ -246,7 +248,7 @@ static int map_ring(struct lt_mapped *m, const struct lt_ring_attach_answer *ans
     int r = lt_region_map(fd, m->bytes, m->write, populate, m->view.payload_at, m->twice_bytes, &base);
     if (r < 0)
         return lt_fail_errno(-r, "%s: partition %u: mapping %llu bytes", topic->name, m->partition,
-                             (unsigned long long)(m->bytes + m->twice_bytes));
+                             (unsigned long long)m->bytes + m->twice_bytes);
     r = lt_region_check(base, LT_REGION_RING, answer->bytes, answer->ring_id);
     if (r < 0) {
         lt_region_unmap(base, m->bytes, m->twice_bytes);
@@ -266,11 +268,10 @@ static int attach_ring(struct lt_attached *topic, uint32_t partition, uint32_t r
                                   .body_size = sizeof body,
                                   .answer = &answer,
                                   .answer_size = sizeof answer };
+    struct lt_mapped *m = NULL;
     int r = lt_link_call(&topic->bus->link, &request);
     if (r < 0)
         return r;
-    r = 0;
-    struct lt_mapped *m = NULL;
     if (request.got != sizeof answer || request.fd_count != 1) {
         r = lt_fail(LEAT_EPROTO, "%s: partition %u: ring %u was answered with %u bytes and %d descriptors",
                     topic->name, partition, ring, request.got, request.fd_count);
@@ -285,7 +286,7 @@ static int attach_ring(struct lt_attached *topic, uint32_t partition, uint32_t r
         r = map_ring(m, &answer, request.fds[0]);
     }
     close_fds(&request);
-    if (r < 0) {
+    if (r < 0 || m == NULL) {
         free(m);
         return r;
     }
