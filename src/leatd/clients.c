@@ -77,6 +77,13 @@ void lt_clients_repair_part(struct lt_worker *w, struct lt_part *part, bool wake
         lt_warden_knock(w, part);
 }
 
+/* Whoever dies inside a knock, between taking the flag off leatd's own bell and the wake, leaves the warden asleep and everybody
+ * else in the belief that it is up. */
+static void rescue_warden(struct lt_worker *w)
+{
+    lt_bell_rescue(&w->bells->leatd);
+}
+
 void lt_clients_repair(struct lt_worker *w, uint32_t id)
 {
     for (struct lt_topic *topic = lt_topics_next(w, NULL); topic; topic = lt_topics_next(w, topic))
@@ -359,6 +366,7 @@ void lt_clients_left(struct lt_worker *w, struct lt_client *client)
     lt_point("clients.left");
     lt_clients_repair(w, client->id);
     lt_readers_knock(w, client);
+    rescue_warden(w);
 }
 
 static void forget_writer(struct lt_topic *topic, uint32_t id)
@@ -388,6 +396,7 @@ void lt_clients_clean(struct lt_worker *w, uint32_t id)
     lt_point("clients.free");
     /* The full scan is over: the id may be given out again. */
     lt_store_release32(&entry_of(w, id)->state, LT_CLIENT_FREE);
+    rescue_warden(w);
 }
 
 void lt_clients_dead(struct lt_worker *w, struct lt_client *client, const char *how)
