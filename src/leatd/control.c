@@ -646,8 +646,6 @@ static void take_event(struct lt_worker *w, uint64_t tag, uint32_t events)
         break;
     case KEEPER:
         lt_keep_look(&w->keep);
-        if (w->keep.stop_wanted)
-            lt_store_release32(&w->stopping, 1);
         break;
     case WAKE:
         answer_jobs(w);
@@ -716,12 +714,12 @@ void lt_control_wait(struct lt_worker *w)
     pthread_join(w->control_thread, NULL);
 }
 
-void lt_control_stop(struct lt_worker *w)
+void lt_control_end(struct lt_worker *w)
 {
     uint64_t one = 1;
     lt_store_release32(&w->stopping, 1);
-    if (write(w->wake_fd, &one, sizeof one) == sizeof one)
-        lt_control_wait(w);
+    if (write(w->wake_fd, &one, sizeof one) != sizeof one)
+        return; /* its counter is full: then it is awake */
 }
 
 void lt_control_free(struct lt_worker *w)

@@ -7,8 +7,8 @@
 int lt_control_start(
     struct lt_worker *w); /* makes epoll and all that; the thread starts with lt_control_serve */
 int lt_control_serve(struct lt_worker *w);
-/* Asks the thread to end, and waits for it. */
-void lt_control_stop(struct lt_worker *w);
+/* Asks the thread to end; any thread. */
+void lt_control_end(struct lt_worker *w);
 void lt_control_wait(struct lt_worker *w);
 /* The thread has ended, or never began: closes everything. */
 void lt_control_free(struct lt_worker *w);

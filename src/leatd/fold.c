@@ -117,7 +117,9 @@ static bool fold_client(struct lt_worker *w, struct lt_client *client)
         uint64_t value = lt_load_relaxed64(&client->mailbox->counters[i]);
         if (value == client->counted[i])
             continue;
-        moved = true;
+        moved |=
+            i !=
+            LT_COUNT_WAITS; /* who only waits is idle: its bounded sleeps are no reason to look more often */
         if (!client->counters[i]) {
             client->counters[i] = client_counter(w, client_names[i], (int32_t)client->id);
             /* Adopted: the last worker had folded that much. */

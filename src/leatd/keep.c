@@ -304,6 +304,14 @@ static void replace_keeper(struct lt_keep *keep)
     }
 }
 
+/* By whichever thread reads it: it may come in front of an answer. */
+static void take_stop(struct lt_keep *keep)
+{
+    keep->stop_wanted = true;
+    if (keep->stop)
+        keep->stop(keep->user);
+}
+
 /* The answer to request `number`; a STOP that comes before it is noted. 0, -errno of the answer, or 1: the keeper is gone. */
 static int wait_for_answer(struct lt_keep *keep, uint32_t number)
 {
@@ -316,7 +324,7 @@ static int wait_for_answer(struct lt_keep *keep, uint32_t number)
         if (r <= 0)
             return 1;
         if (msg.verb == LT_KEEP_STOP)
-            keep->stop_wanted = true;
+            take_stop(keep);
         if (msg.verb == LT_KEEP_ANSWER && msg.number == number)
             return msg.result;
     }
@@ -410,7 +418,7 @@ void lt_keep_look(struct lt_keep *keep)
         if (r <= 0)
             replace_keeper(keep);
         else if (msg.verb == LT_KEEP_STOP)
-            keep->stop_wanted = true;
+            take_stop(keep);
     }
     pthread_mutex_unlock(&keep->lock);
 }

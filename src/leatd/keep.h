@@ -112,7 +112,8 @@ struct lt_keep {
     const struct lt_config *config;
     int epoll_fd; /* the link is watched there, under this tag; -1: not yet */
     uint64_t epoll_tag;
-    void (*replaced)(void *user, int32_t keeper_pid); /* called under the lock */
+    void (*replaced)(void *user, int32_t keeper_pid); /* both are called under the lock, in any thread */
+    void (*stop)(void *user);
     void *user;
 };
 

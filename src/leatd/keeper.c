@@ -1,6 +1,7 @@
 /* keeper: see keeper.h. One thread, one poll loop.
  *
- * Points: keeper.store, keeper.store.after, keeper.drop, keeper.restart.
+ * Points: keeper.store, keeper.store.after, keeper.drop. None where the worker is dead already, or has not been told everything:
+ * a keeper that dies there is the second death, and the bus has ended.
  */
 #include "leatd/keeper.h"
 
@@ -306,7 +307,6 @@ static int turn(struct keeper *keeper)
         keeper->stop_at_ns = now + STOP_PATIENCE_NS;
     }
     if (!keeper->stopping && keeper->pidfd < 0 && now >= keeper->restart_at_ns) {
-        lt_point("keeper.restart");
         if (start_worker(keeper) < 0) {
             lt_log(LT_LOG_ERROR, "%s", lt_fail_text());
             if (keeper->pidfd >= 0 || keeper->link >= 0)

@@ -48,6 +48,11 @@ static void note_keeper(void *user, int32_t keeper_pid)
                            (uint32_t)keeper_pid); /* for people only */
 }
 
+static void end_control(void *user)
+{
+    lt_control_end(user);
+}
+
 int lt_worker_init(struct lt_worker *w, const struct lt_config *config, int link)
 {
     struct rlimit limit;
@@ -61,6 +66,7 @@ int lt_worker_init(struct lt_worker *w, const struct lt_config *config, int link
     pthread_cond_init(&w->jobs_more, NULL);
     lt_keep_init(&w->keep, &w->config, link);
     w->keep.replaced = note_keeper;
+    w->keep.stop = end_control;
     w->keep.user = w;
     w->descriptor_limit = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
     w->globals = calloc(LT_PARTITIONS_MAX, sizeof(struct lt_part *));
@@ -163,7 +169,8 @@ static void end(struct lt_worker *w)
 
 void lt_worker_stop(struct lt_worker *w)
 {
-    lt_control_stop(w);
+    lt_control_end(w);
+    lt_control_wait(w);
     end(w);
 }
 

@@ -253,10 +253,9 @@ static const struct step adoption[] = {
 };
 
 static const struct step keeping[] = {
-    { "keep.store", false },        { "keep.store.after", false }, { "keep.drop", false },
-    { "region.ready", false },      { "keeper.store", false },     { "keeper.store.after", false },
-    { "keeper.drop", false },       { "keeper.restart", false },   { "keep.replace", true },
-    { "keep.replace.after", true },
+    { "keep.store", false },   { "keep.store.after", false }, { "keep.drop", false },
+    { "region.ready", false }, { "keeper.store", false },     { "keeper.store.after", false },
+    { "keeper.drop", false },  { "keep.replace", true },      { "keep.replace.after", true },
 };
 
 static const struct step topics[] = {
