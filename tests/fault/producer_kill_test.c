@@ -334,6 +334,73 @@ TEST(producer_killed_on_its_way_to_the_next_ring_holds_up_nobody)
     leat_close(handle);
 }
 
+/* Holds views until the test is gone. */
+ROLE(pinner)
+{
+    leat_bus *bus = role_open();
+    leat_consumer *consumer = open_reader(bus, "t", NULL);
+    const leat_record *records;
+    CHECK(CHECK_OK(leat_consumer_poll(consumer, 5000, &records)) > 0);
+    say("holds");
+    hear_any();
+}
+
+/* Holds the topic exclusively and sends as producer 1 until it is killed. */
+ROLE(holder)
+{
+    leat_bus *bus = role_open();
+    leat_producer_options options = LEAT_PRODUCER_OPTIONS;
+    options.exclusive = 1;
+    leat_producer *producer = open_producer(bus, "t", &options);
+    CHECK_OK(traffic_send(producer, 0, 1, 0, 40, NULL));
+    say("sent");
+    hear("go on");
+    for (uint64_t number = 1;; number++) {
+        CHECK_OK(traffic_send(producer, 0, 1, number, 40, NULL));
+        board_set(ACKED, number + 1);
+    }
+}
+
+static uint32_t rings_of(leat_bus *bus)
+{
+    leat_topic_info *info = bus_describe(bus, "t");
+    uint32_t rings = info->partitions[0].rings;
+    leat_topic_info_free(info);
+    return rings;
+}
+
+/* Its claim and leatd's rotation cross: it stands between its claim and its look at the freeze while the ring is left. */
+TEST(exclusive_producer_killed_with_a_claim_behind_the_rotation_leaves_a_gap)
+{
+    struct bus *bus = bus_start();
+    bus_topic(bus, "t");
+    leat_bus *handle = bus_open(bus);
+    struct ledger *ledger = ledger_new(2, 100000);
+    struct watcher *watcher = watcher_start(handle, "t", ledger, true);
+    struct child *victim = bus_spawn(bus, holder,
+                                     .kill = "ring.exclusive.after:420:stop,ring.exclusive.gap:1");
+    child_expect(victim, "sent");
+    struct child *pinner = bus_spawn(bus, pinner);
+    child_expect(pinner, "holds"); /* so the ring cannot be reclaimed, and is left in the end */
+    child_tell(victim, "go on");
+    child_wait_stopped(victim);
+    WAIT_UNTIL(rings_of(handle) == 2, 5);
+    child_continue(victim);
+    child_killed(victim, SIGKILL);
+    uint64_t acked = board_get(ACKED);
+    CHECK_EQ(acked, 419);
+    WAIT_UNTIL(ledger_count(ledger, 1) == acked, 1);
+    leat_producer *other = open_survivor(handle);
+    for (uint64_t number = 0; number < LAPS * SLOTS; number++)
+        CHECK_OK(traffic_send(other, 0, 0, number, 40, NULL));
+    WAIT_UNTIL(ledger_count(ledger, 0) == LAPS * SLOTS, 2);
+    ledger_all(ledger, 1, acked);
+    CHECK_EQ(ledger_count(ledger, 1), acked);
+    watcher_stop(watcher);
+    child_kill(pinner);
+    leat_close(handle);
+}
+
 TEST(producer_killed_while_it_waits_for_room_holds_up_nobody)
 {
     struct bus *bus = bus_start("--stall-limit", "60000");
@@ -446,8 +513,8 @@ static bool is_in_table(const char *name)
         if (strcmp(points[i].name, name) == 0)
             return true;
     /* Tested on their own, above. */
-    return strcmp(name, "ring.ack") == 0 || strcmp(name, "produce.move") == 0 ||
-           strcmp(name, "produce.wait") == 0;
+    return strcmp(name, "ring.ack") == 0 || strcmp(name, "ring.exclusive.gap") == 0 ||
+           strcmp(name, "produce.move") == 0 || strcmp(name, "produce.wait") == 0;
 }
 
 static void check_points_of(const char *file)

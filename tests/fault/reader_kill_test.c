@@ -11,6 +11,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { SLOTS = 512 };
 
@@ -131,6 +132,91 @@ TEST(sender_that_waits_for_a_reader_is_woken_by_its_death)
     CHECK(now_s() - start < 1);
     child_killed(reader, SIGKILL);
     leat_close(handle);
+}
+
+/* Stands still with a claim. */
+ROLE(blocker)
+{
+    leat_bus *bus = role_open();
+    leat_producer *producer = open_producer(bus, "t", NULL);
+    leat_claim claim;
+    CHECK_OK(leat_producer_claim(producer, NULL, 0, 100, &claim));
+    say("claimed");
+    hear_any();
+}
+
+/* Dies at a point of poll, with others at work and one rotation on its way. */
+static void kill_reader_at(const char *point, int pass, bool gate)
+{
+    printf("at %s:%d, %s\n", point, pass, gate ? "a gate" : "no gate");
+    fflush(stdout);
+    struct bus *bus = bus_start("--stall-limit", "20", "--log-level", "error");
+    bus_topic(bus, "t");
+    leat_bus *handle = bus_open(bus);
+    struct ledger *ledger = ledger_new(1, 1 << 20);
+    struct watcher *watcher = watcher_start(handle, "t", ledger, true);
+    leat_producer *producer = open_producer(handle, "t", NULL);
+    struct child *reader = bus_spawn(bus, runner, .kill = bus_kill_at(point, pass),
+                                     .args = { gate ? "1" : "0", "0" });
+    struct child *blocker = bus_spawn(bus, blocker);
+    child_expect(blocker, "claimed");
+    child_stop(blocker);
+    uint64_t number = 0;
+    for (double until = now_s() + 10; child_lives(reader);) {
+        number = send_steadily(producer, number, 10);
+        if (now_s() > until)
+            FAIL("the reader lives after 10 s and %" PRIu64 " records", number);
+        bus_pause(); /* so that it comes to sleep now and then */
+    }
+    child_killed(reader, SIGKILL);
+    child_kill(blocker);
+    double start = now_s();
+    number = send_steadily(producer, number, 4 * SLOTS);
+    CHECK(now_s() - start < 2);
+    WAIT_UNTIL(ledger_count(ledger, 0) == number, 2);
+    ledger_all(ledger, 0, number);
+    CHECK_EQ(ledger_missed_count(ledger), 0);
+    expect_one_ring_and_readers(handle, 1);
+    watcher_stop(watcher);
+    leat_close(handle);
+    ledger_free(ledger);
+    bus_stop(bus);
+}
+
+static const char *const points[] = { "consume.pin", "consume.view", "consume.unpin", "consume.sleep",
+                                      "consume.move" };
+
+TEST(readers_killed_at_each_step_of_a_poll_hold_up_nobody)
+{
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++)
+        for (int gate = 0; gate < 2; gate++) {
+            bool moves = i == 4; /* once when it opens, once when the ring is left */
+            kill_reader_at(points[i], 1, gate);
+            kill_reader_at(points[i], moves ? 2 : 2 + (int)(test_random() % 8), gate);
+        }
+}
+
+TEST(every_point_of_a_poll_is_in_the_table)
+{
+    static const char *const files[] = { "poll.c", "cursor.c", "cursor.h", "consumer.c", "fdbridge.c" };
+    for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
+        const char *path = text("%s/src/client/%s", test_program("LEAT_TEST_ROOT"), files[f]);
+        FILE *source = fopen(path, "r");
+        char line[512], name[64];
+        if (!source)
+            FAIL("cannot read %s", path);
+        while (fgets(line, sizeof line, source)) {
+            const char *at = strstr(line, "lt_point(\"");
+            if (!at || sscanf(at, "lt_point(\"%63[^\"]", name) != 1)
+                continue;
+            bool found = false;
+            for (size_t i = 0; i < sizeof points / sizeof *points; i++)
+                found |= strcmp(points[i], name) == 0;
+            if (!found)
+                FAIL("%s has the point %s, and no reader was killed there", path, name);
+        }
+        fclose(source);
+    }
 }
 
 TEST(readers_killed_at_random_moments_stop_no_producer)

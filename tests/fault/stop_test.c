@@ -228,6 +228,68 @@ TEST(stopped_producer_is_shown_as_stopped)
     watcher_stop(scene.watcher);
 }
 
+/* Holds the topic exclusively; sends as producer 1 until the board says stop. */
+ROLE(stopped_holder)
+{
+    leat_bus *bus = role_open();
+    leat_producer_options options = LEAT_PRODUCER_OPTIONS;
+    options.exclusive = 1;
+    leat_producer *producer = open_producer(bus, "t", &options);
+    uint64_t number = 0;
+    say("ready");
+    while (board_get(0) == 0)
+        CHECK_OK(traffic_send(producer, 0, 1, number++, 40, NULL));
+    say("sent %" PRIu64, number);
+    hear("end");
+    CHECK_OK(leat_producer_close(producer));
+    leat_close(bus);
+}
+
+/* It stands still while leatd leaves the ring under it; then it goes on in the next one and loses nothing. */
+static void stop_holder_at(const char *point, int pass)
+{
+    printf("at %s:%d\n", point, pass);
+    fflush(stdout);
+    struct bus *bus = bus_start("--log-level", "warn");
+    bus_topic(bus, "t");
+    leat_bus *handle = bus_open(bus);
+    struct ledger *ledger = ledger_new(2, 64 << 20);
+    ledger_in_order(ledger);
+    struct watcher *watcher = watcher_start(handle, "t", ledger, true);
+    /* Views that are held make leatd leave the ring. */
+    leat_consumer *slow = open_reader(handle, "t", NULL);
+    const leat_record *records;
+    board_set(0, 0);
+    struct child *holder = bus_spawn(bus, stopped_holder, .kill = bus_stop_at(point, pass));
+    child_expect(holder, "ready");
+    CHECK(CHECK_OK(leat_consumer_poll(slow, 5000, &records)) > 0);
+    child_wait_stopped(holder);
+    WAIT_UNTIL(rings_of(handle) >= 2, 5);
+    child_continue(holder);
+    uint64_t seen = ledger_count(ledger, 1);
+    WAIT_UNTIL(ledger_count(ledger, 1) > seen + 3 * SLOTS, 5);
+    traffic_check(&records[0]);
+    board_set(0, 1);
+    uint64_t sent = (uint64_t)child_number(holder, "sent");
+    WAIT_UNTIL(ledger_count(ledger, 1) == sent, 2);
+    ledger_all(ledger, 1, sent);
+    CHECK_EQ(ledger_missed_count(ledger), 0);
+    child_tell(holder, "end");
+    child_end(holder);
+    watcher_stop(watcher);
+    leat_close(handle);
+    ledger_free(ledger);
+    bus_stop(bus);
+}
+
+TEST(exclusive_holder_that_stands_still_while_its_ring_is_left_goes_on_in_the_next)
+{
+    static const char *const points[] = { "ring.exclusive", "ring.exclusive.half", "ring.exclusive.after",
+                                          "ring.commit",    "ring.commit.after",   "produce.bell" };
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++)
+        stop_holder_at(points[i], 420);
+}
+
 /* ---- several stopped producers ---- */
 
 enum { STOPPED = 5, RETIRED_MAX = 4 };
