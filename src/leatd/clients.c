@@ -112,7 +112,7 @@ static int check_limits(struct lt_worker *w, const struct lt_peer *peer)
         return lt_fail(LEAT_ELIMIT, "a client takes %zu bytes, %llu of %llu are in use (max-memory)",
                        sizeof(struct lt_mailbox), (unsigned long long)w->memory_bytes,
                        (unsigned long long)config->max_memory);
-    uint64_t descriptors = lt_keep_count(&w->keep) + w->conn_count * 2ull + SPARE_DESCRIPTORS;
+    uint64_t descriptors = lt_keep_count(&w->keep) + w->conn_count + SPARE_DESCRIPTORS;
     if (descriptors + DESCRIPTORS_OF_A_CLIENT > w->descriptor_limit)
         return lt_fail(LEAT_ELIMIT, "a client takes %u descriptors, %llu of %llu are in use (RLIMIT_NOFILE)",
                        DESCRIPTORS_OF_A_CLIENT, (unsigned long long)descriptors,
@@ -253,8 +253,9 @@ int lt_clients_enter(struct lt_worker *w, struct lt_conn *conn, const struct lt_
     r = check_limits(w, peer);
     if (r < 0)
         return r;
-    if (peer->pidfd < 0)
-        return lt_fail(LEAT_EGONE, "process %d is gone, or cannot be watched from here", peer->pid);
+    r = lt_peer_watch(peer, conn->fd);
+    if (r < 0)
+        return r;
     uint32_t id = find_id(w);
     client = id ? calloc(1, sizeof *client) : NULL;
     if (!client)

@@ -211,7 +211,7 @@ static int check_limits(struct lt_worker *w, const struct plan *plan)
     if (w->memory_bytes + plan->memory_bytes > config->max_memory)
         return over("max-memory", plan->name, plan->memory_bytes, w->memory_bytes, config->max_memory);
     /* The worker's: it has those of the keeper and the connections. */
-    uint64_t descriptors = lt_keep_count(&w->keep) + w->conn_count * 2ull + SPARE_DESCRIPTORS;
+    uint64_t descriptors = lt_keep_count(&w->keep) + w->conn_count + SPARE_DESCRIPTORS;
     if (descriptors + plan->partitions + 1 > w->descriptor_limit)
         return over("descriptors (RLIMIT_NOFILE)", plan->name, plan->partitions + 1, descriptors,
                     w->descriptor_limit);

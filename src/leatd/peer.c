@@ -36,7 +36,7 @@ static int read_groups(struct lt_peer *peer, int fd)
 }
 
 /* SO_PEERPIDFD names the very process that connected. Before Linux 6.5 there is only its number, which could have been
- * given to another since: the window is connect(2) to here, and what is at stake is whose death is watched. */
+ * given to another since: the window is connect(2) to hello, and what is at stake is whose death is watched. */
 static int open_pidfd(int fd, int32_t pid)
 {
     int pidfd = -1;
@@ -64,8 +64,16 @@ int lt_peer_read(struct lt_peer *peer, int socket_fd)
         lt_peer_free(peer);
         return r;
     }
-    peer->pidfd = open_pidfd(socket_fd, cred.pid);
     return 0;
+}
+
+int lt_peer_watch(struct lt_peer *peer, int socket_fd)
+{
+    if (peer->pidfd < 0)
+        peer->pidfd = open_pidfd(socket_fd, peer->pid);
+    return peer->pidfd >= 0
+               ? 0
+               : lt_fail(LEAT_EGONE, "process %d is gone, or cannot be watched from here", peer->pid);
 }
 
 int lt_peer_copy(struct lt_peer *to, const struct lt_peer *from)

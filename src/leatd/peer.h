@@ -11,11 +11,13 @@ struct lt_peer {
     uint32_t uid, gid;
     gid_t *groups; /* supplementary */
     uint32_t group_count;
-    int pidfd; /* of the process that connected; -1: it is gone, or cannot be seen from here */
+    int pidfd; /* -1 until lt_peer_watch */
 };
 
 /* As of connect(2). 0, or an error with a message. */
 int lt_peer_read(struct lt_peer *peer, int socket_fd);
+/* A pidfd of the process that connected. 0, or LEAT_EGONE: it is gone, or cannot be seen from here. */
+int lt_peer_watch(struct lt_peer *peer, int socket_fd);
 int lt_peer_copy(struct lt_peer *to, const struct lt_peer *from); /* without the pidfd */
 void lt_peer_free(struct lt_peer *peer);
 

@@ -50,7 +50,8 @@ TEST(other_end_of_a_socket_is_known)
     CHECK_EQ(peer.pid, getpid());
     CHECK_EQ(peer.uid, geteuid());
     CHECK_EQ(peer.gid, getegid());
-    CHECK(peer.pidfd >= 0);
+    CHECK_EQ(peer.pidfd, -1);
+    CHECK_EQ(lt_peer_watch(&peer, pair[0]), 0);
     CHECK(!lt_pidfd_fired(peer.pidfd));
     CHECK_EQ((int)peer.group_count, getgroups(0, NULL));
     CHECK_EQ(lt_peer_copy(&copy, &peer), 0);
