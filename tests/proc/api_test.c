@@ -1429,7 +1429,8 @@ TEST(reader_that_fell_behind_learns_how_many_it_missed)
     for (uint64_t i = 0; i < 100; i++)
         CHECK_OK(traffic_send(producer, 0, 0, i, 40, NULL));
     poll_for(consumer, 50);
-    CHECK_OK(leat_consumer_seek(consumer, "t", 0, 50)); /* lets the views go, so nothing is in the producer's way */
+    /* Lets the views go, so that nothing is in the producer's way. */
+    CHECK_OK(leat_consumer_seek(consumer, "t", 0, 50));
     uint64_t sent = 100;
     for (; sent < 5000; sent++)
         CHECK_OK(traffic_send(producer, 0, 0, sent, 40, NULL));
