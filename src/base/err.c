@@ -24,7 +24,7 @@ static void keep(const char *suffix, const char *format, va_list args)
     memcpy(kept, text, sizeof kept);
 }
 
-int lt_fail(int error, const char *format, ...)
+int(lt_fail)(int error, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -50,7 +50,7 @@ static int error_of(int error_number)
     }
 }
 
-int lt_fail_errno(int error_number, const char *format, ...)
+int(lt_fail_errno)(int error_number, const char *format, ...)
 {
     char suffix[128];
     /* strerror: its buffer is only used for numbers that no system call returns. */

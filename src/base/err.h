@@ -9,6 +9,11 @@
 int lt_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* For a system call: appends ": strerror (errno)"; returns LEAT_EIO, LEAT_ENOMEM (ENOMEM, ENOSPC on memfd) or LEAT_ELIMIT (EMFILE, ENFILE). */
 int lt_fail_errno(int error_number, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#ifdef __clang_analyzer__
+/* What an analyzer cannot see across files: the first returns its argument, the second something negative. */
+#define lt_fail(error, ...) ((void)(lt_fail)((error), __VA_ARGS__), (error))
+#define lt_fail_errno(number, ...) ((void)(lt_fail_errno)((number), __VA_ARGS__), -1)
+#endif
 /* The text of the last lt_fail of this thread. */
 const char *lt_fail_text(void);
 void lt_fail_clear(void);

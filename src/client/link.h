@@ -28,7 +28,7 @@ struct lt_link {
     int fd; /* -1: never was connected */
     bool up;
     uint32_t *gone; /* the bus's; NULL for a link of one request */
-    uint32_t stop; /* the bus is being closed */
+    uint32_t stop;  /* the bus is being closed */
     uint32_t number;
     uint32_t client;
     uint64_t bus_id;

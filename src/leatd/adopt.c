@@ -15,7 +15,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "leat.h"
+#include <leat.h>
 #include "leatd/clients.h"
 #include "leatd/kept.h"
 #include "leatd/leases.h"

@@ -14,7 +14,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "leat.h"
+#include <leat.h>
 #include "shm/place.h"
 #include "shm/wire.h"
 

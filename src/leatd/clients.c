@@ -20,7 +20,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "leat.h"
+#include <leat.h>
 #include "leatd/control.h"
 #include "leatd/fold.h"
 #include "leatd/kept.h"

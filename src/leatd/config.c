@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "leat.h"
+#include <leat.h>
 #include "shm/topic.h"
 
 #define NO_LIMIT UINT32_MAX

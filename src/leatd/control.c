@@ -22,7 +22,7 @@
 
 #include "base/atomic.h"
 #include "base/err.h"
-#include "leat.h"
+#include <leat.h>
 #include "leatd/clients.h"
 #include "leatd/fold.h"
 #include "leatd/leases.h"

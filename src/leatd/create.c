@@ -18,7 +18,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "leat.h"
+#include <leat.h>
 #include "leatd/maker.h"
 #include "leatd/topics.h"
 
@@ -427,6 +427,8 @@ int lt_topics_create(struct lt_worker *w, const struct lt_peer *peer, uint64_t t
         r = make_page(w, topic, &plan);
     if (r == 0)
         r = make_rings(w, topic);
+    if (r == 0)
+        lt_topics_name_owner(topic);
 
     lt_worker_lock(w);
     topic->making = false;

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "leat.h"
+#include <leat.h>
 #include "leatd/bus.h"
 #include "leatd/worker.h"
 

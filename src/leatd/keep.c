@@ -17,7 +17,7 @@
 #include "base/atomic.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "leat.h"
+#include <leat.h>
 
 #define REPLACE_TRIES 3
 #define ANSWER_TIMEOUT_S 10
@@ -262,8 +262,8 @@ static void watch_link(struct lt_keep *keep)
 /* Gives a new keeper all there is. The child is nobody's to wait for: the worker ignores SIGCHLD. */
 static int start_keeper(struct lt_keep *keep)
 {
-    struct lt_keep_msg msg;
-    int link, fd;
+    struct lt_keep_msg msg = { 0 };
+    int link = -1, fd;
     int pid = lt_keep_spawn("--keeper", &link);
     if (pid < 0)
         return pid;

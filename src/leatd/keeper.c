@@ -22,7 +22,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "leat.h"
+#include <leat.h>
 #include "leatd/bus.h"
 #include "leatd/keep.h"
 

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "leat.h"
+#include <leat.h>
 #include "leatd/config.h"
 #include "leatd/keeper.h"
 #include "leatd/worker.h"
@@ -59,8 +59,8 @@ static int read_descriptor(const char *text, int *fd)
 {
     char *end;
     errno = 0;
-    long value = strtol(text, &end, 10);
-    if (*text == 0 || *end != 0 || errno != 0 || value < 0 || value > 1 << 20 ||
+    long value = text ? strtol(text, &end, 10) : -1;
+    if (!text || *text == 0 || *end != 0 || errno != 0 || value < 0 || value > 1 << 20 ||
         fcntl((int)value, F_GETFD) < 0)
         return lt_fail(LEAT_EINVAL, "\"%s\" is no open descriptor", text);
     fcntl((int)value, F_SETFD, FD_CLOEXEC);
@@ -144,6 +144,16 @@ static void raise_descriptor_limit(void)
         fprintf(stderr, "leatd: RLIMIT_NOFILE stays as it is: %s\n", strerror(errno));
 }
 
+/* Whoever starts us without stdin, stdout or stderr must not get log lines into whatever has their numbers then. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+        ;
+    if (fd >= 0)
+        close(fd);
+}
+
 static int fail(const char *what)
 {
     fprintf(stderr, "leatd: %s: %s\n", what, lt_fail_text());
@@ -155,7 +165,9 @@ int main(int argc, char **argv)
     static struct lt_config config;
     struct arguments arguments = { .die_fd = -1 };
     int fd;
-    if (argc == 3 && (strcmp(argv[1], "--worker") == 0 || strcmp(argv[1], "--keeper") == 0)) {
+    fill_standard_descriptors();
+    if (argc == 3 && argv[2] != NULL &&
+        (strcmp(argv[1], "--worker") == 0 || strcmp(argv[1], "--keeper") == 0)) {
         if (read_descriptor(argv[2], &fd) < 0)
             return fail(argv[1]);
         return strcmp(argv[1], "--worker") == 0 ? lt_worker_run(fd) : lt_keeper_take_over(fd);
@@ -166,7 +178,7 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     int r = read_options(argc, argv, options, &arguments, NULL);
     if (r == 0 && arguments.config && lt_config_read(&config, arguments.config) < 0)
-        return fail("config");
+        r = 1 + fail("config");
     if (r == 0)
         r = read_options(argc, argv, options, &arguments, &config);
     free(options);

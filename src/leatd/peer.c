@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "leat.h"
+#include <leat.h>
 
 #ifndef SO_PEERGROUPS
 #define SO_PEERGROUPS 59

@@ -19,7 +19,7 @@
 
 #include "base/atomic.h"
 #include "base/err.h"
-#include "leat.h"
+#include <leat.h>
 #include "leatd/topics.h"
 #include "leatd/warden.h"
 

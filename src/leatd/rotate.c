@@ -16,7 +16,7 @@
 #include "base/atomic.h"
 #include "base/err.h"
 #include "base/futex.h"
-#include "leat.h"
+#include <leat.h>
 #include "leatd/kept.h"
 #include "leatd/topics.h"
 #include "leatd/warden.h"

@@ -22,7 +22,7 @@
 #include "base/atomic.h"
 #include "base/err.h"
 #include "base/futex.h"
-#include "leat.h"
+#include <leat.h>
 #include "leatd/fold.h"
 #include "leatd/maker.h"
 #include "leatd/readers.h"
@@ -323,18 +323,18 @@ int lt_topics_remove(struct lt_worker *w, struct lt_conn *conn, uint32_t number,
 
 /* --- describe and list --- */
 
-static void owner_text(uint32_t uid, uint32_t gid, char *text, size_t size)
+void lt_topics_name_owner(struct lt_topic *topic)
 {
-    char user[64], group[64], buffer[4096];
+    char user[56], group[56], buffer[4096];
     struct passwd pw, *found_pw = NULL;
     struct group gr, *found_gr = NULL;
-    snprintf(user, sizeof user, "%u", uid);
-    snprintf(group, sizeof group, "%u", gid);
-    if (getpwuid_r(uid, &pw, buffer, sizeof buffer, &found_pw) == 0 && found_pw)
+    snprintf(user, sizeof user, "%u", topic->head->uid);
+    snprintf(group, sizeof group, "%u", topic->head->gid);
+    if (getpwuid_r(topic->head->uid, &pw, buffer, sizeof buffer, &found_pw) == 0 && found_pw)
         snprintf(user, sizeof user, "%s", pw.pw_name);
-    if (getgrgid_r(gid, &gr, buffer, sizeof buffer, &found_gr) == 0 && found_gr)
+    if (getgrgid_r(topic->head->gid, &gr, buffer, sizeof buffer, &found_gr) == 0 && found_gr)
         snprintf(group, sizeof group, "%s", gr.gr_name);
-    snprintf(text, size, "%s:%s", user, group);
+    snprintf(topic->owner, sizeof topic->owner, "%s:%s", user, group);
 }
 
 /* Everything below is published: in the oldest ring that has a hole, else to the tail. */
@@ -406,8 +406,10 @@ int lt_topics_describe(struct lt_worker *w, const struct lt_topic_describe *requ
     answer->descriptors = topic->descriptors;
     answer->producers = count_writers(topic);
     answer->log = head->log;
-    owner_text(head->uid, head->gid, answer->owner, sizeof answer->owner);
-    memcpy(answer->topic.owner, answer->owner, sizeof answer->topic.owner);
+    if (!topic->owner[0])
+        lt_topics_name_owner(topic); /* once after each start of a worker */
+    memcpy(answer->owner, topic->owner, sizeof answer->owner);
+    memcpy(answer->topic.owner, topic->owner, sizeof answer->topic.owner);
     answer->memory_bytes = topic->memory_bytes;
     const struct lt_ring *view = &lt_part_ring(&topic->parts[0], topic->parts[0].page->current_ring)->view;
     answer->ring_slots = view->slot_count;

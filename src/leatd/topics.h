@@ -31,6 +31,9 @@ void lt_topics_forget(struct lt_worker *w, struct lt_topic *topic);
 /* A topic with its partitions and nothing in them. NULL: no memory. */
 struct lt_topic *lt_topics_new(const char *name, uint32_t id, uint32_t partitions, uint32_t first_global);
 
+/* Looks up topic->owner. Names can come from far away: without the lock where that can be. */
+void lt_topics_name_owner(struct lt_topic *topic);
+
 /* Rings. Without the lock: a new ring of a partition, mapped and stored with the keeper. 0 or an error with a message. */
 int lt_topics_make_ring(struct lt_worker *w, const struct lt_topic *topic, uint32_t partition, uint32_t ring,
                         uint64_t ring_id, struct lt_kept_ring *kept);

@@ -20,7 +20,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/futex.h"
-#include "leat.h"
+#include <leat.h>
 #include "leatd/fold.h"
 #include "leatd/kept.h"
 #include "leatd/readers.h"
@@ -157,14 +157,14 @@ static enum lt_owner_fate judge(struct lt_worker *w, struct lt_part *part, struc
     enum lt_owner_fate fate = owner < LT_CLIENTS_MAX ? (enum lt_owner_fate)w->fate[owner] : LT_OWNER_DEAD;
     if (fate != LT_OWNER_ALIVE)
         return fate;
-    bool is_old = stall->since_ns != 0 && stall->owner == owner && offset < stall->tail;
-    if (is_old && (offset == stall->offset || stall->taken)) {
+    /* What else was there when the first was seen has stood as long, and readers have waited behind that too. */
+    if (stall->since_ns != 0 && (offset == stall->offset || (stall->taken && offset < stall->tail))) {
         if (now_ns - stall->since_ns >= limit_ns) {
-            stall->taken = true; /* what else of this owner was there then has stood as long */
+            stall->taken = true;
             return LT_OWNER_LEFT;
         }
     } else {
-        *stall = (struct lt_stall){ .offset = offset, .since_ns = now_ns, .owner = owner };
+        *stall = (struct lt_stall){ .offset = offset, .since_ns = now_ns };
         if (lt_kept_tail(kept, &stall->tail, &pos, &epoch) == LT_RING_CORRUPT)
             stall->tail = offset + 1;
     }

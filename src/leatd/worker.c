@@ -13,7 +13,7 @@
 #include "base/atomic.h"
 #include "base/err.h"
 #include "base/futex.h"
-#include "leat.h"
+#include <leat.h>
 #include "leatd/adopt.h"
 #include "leatd/clients.h"
 #include "leatd/control.h"
@@ -23,7 +23,7 @@
 #include "leatd/topics.h"
 #include "leatd/warden.h"
 
-#define STACK_BYTES (256u << 10)
+#define STACK_BYTES (1u << 20) /* the maker looks up names, and what that loads is not ours */
 #define ANSWER_TIMEOUT_S 10
 
 int lt_worker_thread(pthread_t *thread, void *(*run)(void *), void *argument)

@@ -57,9 +57,8 @@ struct lt_reader_ref {
 struct lt_stall {
     uint64_t offset;
     int64_t since_ns; /* 0: none */
-    uint32_t owner;
-    uint64_t tail; /* when it was first seen: claims below were there already */
-    bool taken;    /* it was taken back */
+    uint64_t tail;    /* when it was first seen: claims below were there already */
+    bool taken;       /* it was taken back */
 };
 
 /* The worker's own mapping of one ring of a partition. */
@@ -103,6 +102,7 @@ struct lt_topic {
     uint32_t first_global;
     uint32_t partition_count;
     char name[256];
+    char owner[128]; /* "USER:GROUP"; "": not looked up yet */
     struct lt_part *parts;
     uint64_t memory_bytes;
     uint32_t descriptors;

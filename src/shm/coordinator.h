@@ -26,7 +26,8 @@ struct lt_client_entry {
     char program[32];
     char client_id[96];
     uint32_t quarantined;
-    uint32_t last_delete; /* number of this client's last request to delete a topic: asked again, it is done */
+    uint32_t
+        last_delete; /* number of this client's last request to delete a topic: asked again, it is done */
     uint32_t reserved[6];
 };
 

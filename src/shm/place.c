@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "leat.h"
+#include <leat.h>
 
 static int too_long(const char *what, size_t length, size_t limit)
 {
@@ -65,7 +65,7 @@ int lt_place(const char *where, char *out, size_t size)
     else
         length = snprintf(path, sizeof path, "/run/user/%u/leat/%s", (unsigned)geteuid(), where);
     if (length < 0 || (size_t)length >= sizeof path)
-        return too_long("$XDG_RUNTIME_DIR", strlen(runtime), LT_PLACE_MAX);
+        return too_long("$XDG_RUNTIME_DIR", runtime ? strlen(runtime) : 0, LT_PLACE_MAX);
     return place_path(path, out, size);
 }
 

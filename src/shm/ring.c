@@ -318,7 +318,7 @@ int lt_ring_abort(struct lt_ring *ring, const struct lt_claim *claim)
 
 int lt_ring_find_end(const struct lt_ring *ring, struct lt_ring_end *end)
 {
-    struct last last;
+    struct last last = { 0 };
     int r = find_last(ring, &last);
     if (r == LT_RING_CORRUPT)
         return r;

@@ -1,4 +1,3 @@
-/* LEAD: before going on here read tests/model/LEAD-READ-FIRST.txt (and delete this line). */
 /* rotation: seals a ring's tail. See rotation.h for the steps around it. */
 #include "shm/rotation.h"
 

@@ -125,8 +125,8 @@ struct lt_ring_attach_answer { /* LEAT_EOFFSET: that ring is gone */
 };
 
 struct lt_consumer_open {
-    uint32_t consumer; /* the client's own number, not 0 */
-    uint32_t bell;     /* 0xffffffff: any; on resume: the one it has */
+    uint32_t consumer;  /* the client's own number, not 0 */
+    uint32_t bell;      /* 0xffffffff: any; on resume: the one it has */
     char client_id[96]; /* "": as HELLO said; else the client is shown by this name from now on */
 };
 struct lt_consumer_answer {
