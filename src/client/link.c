@@ -430,7 +430,8 @@ void lt_link_stop(struct lt_link *link)
 void lt_link_close(struct lt_link *link, bool bye)
 {
     if (bye) {
-        struct lt_request request = { .type = LT_MSG_BYE, .once = true, .timeout_ms = GOODBYE_MS };
+        /* Said again when a worker died under it: the next one would keep us for as long as this process lives. */
+        struct lt_request request = { .type = LT_MSG_BYE, .timeout_ms = GOODBYE_MS };
         lt_link_call(link, &request);
     }
     close(link->fd);
@@ -452,7 +453,7 @@ static bool is_gone(const struct lt_link *link)
 
 static int call(struct lt_link *link, struct lt_request *request)
 {
-    int64_t patience_ms = now_ms() + LT_LINK_PATIENCE_MS;
+    int64_t patience_ms = now_ms() + (request->type == LT_MSG_BYE ? GOODBYE_MS : LT_LINK_PATIENCE_MS);
     int64_t timeout_ms = request->timeout_ms != 0 ? request->timeout_ms : LT_LINK_ANSWER_MS;
 
     if (request->forget != 0)
