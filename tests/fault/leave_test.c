@@ -199,17 +199,16 @@ TEST(ids_of_the_dead_are_given_out_again_and_nothing_of_them_comes_along)
 /* Says HELLO and attaches, as often as ARG 0 says, and never takes a lease. */
 ROLE(knocker)
 {
-    struct answer *answer = calloc(1, sizeof *answer);
-    CHECK(answer);
+    static struct answer answer;
     for (int64_t i = 0; i < role_number(0); i++) {
         int fd = control_connect(getenv("LEAT_BUS"));
         CHECK(fd >= 0);
-        CHECK_EQ(control_hello(fd, true, answer), 0);
-        CHECK_EQ(answer->fd_count, 3);
-        control_close_fds(answer);
+        CHECK_EQ(control_hello(fd, true, &answer), 0);
+        CHECK_EQ(answer.fd_count, 3);
+        control_close_fds(&answer);
         struct lt_topic_attach attach = { .name = "t", .write = 1 };
-        CHECK_EQ(control_ask(fd, LT_MSG_TOPIC_ATTACH, &attach, sizeof attach, answer), 0);
-        control_close_fds(answer);
+        CHECK_EQ(control_ask(fd, LT_MSG_TOPIC_ATTACH, &attach, sizeof attach, &answer), 0);
+        control_close_fds(&answer);
         close(fd);
     }
     say("connected");
@@ -237,11 +236,10 @@ TEST(connections_that_end_between_hello_and_lease_are_away_until_their_process_e
 
 ROLE(half_way)
 {
-    struct answer *answer = calloc(1, sizeof *answer);
-    CHECK(answer);
+    static struct answer answer;
     int fd = control_connect(getenv("LEAT_BUS"));
     CHECK(fd >= 0);
-    CHECK_EQ(control_hello(fd, true, answer), 0);
+    CHECK_EQ(control_hello(fd, true, &answer), 0);
     say("hello");
     hear_any();
 }

@@ -466,6 +466,7 @@ ROLE(stopped_reader)
         CHECK_EQ(ledger_missed_count(reader_ledger) + ledger_count(reader_ledger, 0), until);
         say("missed %" PRIu64, ledger_missed_count(reader_ledger));
     }
+    free(held);
     CHECK_OK(leat_consumer_close(consumer));
     leat_close(bus);
 }

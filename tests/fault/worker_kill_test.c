@@ -195,16 +195,50 @@ TEST(keeper_killed_under_load_is_replaced_by_the_worker)
     load_goes_on(1000);
     for (int i = 0; i < 10; i++) {
         pid_t keeper = bus_kill_keeper(bus);
-        struct lt_status_answer status = bus_wait_keeper(bus, keeper);
+        bus_wait_keeper(bus, keeper);
         load_goes_on(500);
         /* The new one does its work: it brings a worker back with all that there is. */
         uint64_t killed = bus_kill_worker(bus);
-        status = bus_wait_worker(bus, killed);
-        CHECK_EQ(status.topics, 1);
+        CHECK_EQ(bus_wait_worker(bus, killed).topics, 1);
         load_goes_on(500);
     }
     load_is_complete(&load);
     load_end(&load);
+    bus_stop(bus);
+}
+
+/* Closes when it is told to, and lives on. */
+ROLE(leaver)
+{
+    leat_bus *bus = role_open();
+    leat_producer *producer = open_producer(bus, "t", NULL);
+    CHECK_OK(traffic_send(producer, 0, 0, (uint64_t)role_number(0), 40, NULL));
+    CHECK_OK(leat_producer_close(producer)); /* so that nothing but the goodbye is left to say */
+    say("ready");
+    hear("close");
+    leat_close(bus);
+    say("closed");
+    hear_any();
+}
+
+TEST(goodbye_that_a_dying_worker_did_not_hear_is_said_to_the_next)
+{
+    struct bus *bus = bus_start("--max-start-pause", "1");
+    bus_topic(bus, "t");
+    for (int i = 0; i < 10; i++) {
+        struct child *leaver = bus_spawn(bus, leaver, .args = { text("%d", i) });
+        child_expect(leaver, "ready");
+        struct lt_status_answer status = bus_status(bus);
+        CHECK_EQ(status.clients, 1);
+        CHECK_EQ(kill(status.worker_pid, SIGSTOP), 0);
+        child_tell(leaver, "close"); /* its goodbye is on the way, or not yet */
+        if (i % 2)
+            bus_pause();
+        CHECK_EQ(kill(status.worker_pid, SIGKILL), 0);
+        child_expect(leaver, "closed");
+        CHECK_EQ(bus_wait_worker(bus, status.incarnation).clients, 0);
+        child_kill(leaver);
+    }
     bus_stop(bus);
 }
 

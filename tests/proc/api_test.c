@@ -1018,7 +1018,7 @@ TEST(claim_is_written_in_place_and_seen_once_committed)
         CHECK_MEM(record->key, "key", 3);
         CHECK_EQ(record->timestamp_ms, 1000 + (int64_t)i);
         for (size_t b = 0; b < sizes[i]; b++)
-            CHECK_EQ(((const char *)record->value)[b], 'a' + (int)i);
+            CHECK_EQ(((const unsigned char *)record->value)[b], 'a' + (int)i);
     }
     leat_close(handle);
 }
@@ -1045,7 +1045,7 @@ TEST(claim_can_be_shortened_before_its_commit_but_not_grown)
         CHECK_EQ(record->key_size, 5);
         CHECK_MEM(record->key, "a key", 5);
         for (size_t b = 0; b < cases[i].used; b++)
-            CHECK_EQ(((const char *)record->value)[b], 'v');
+            CHECK_EQ(((const unsigned char *)record->value)[b], 'v');
     }
     CHECK_OK(leat_producer_claim(producer, NULL, 0, 100, &claim));
     claim.value_size = 101;
@@ -1145,7 +1145,7 @@ TEST(claim_held_for_too_long_while_somebody_waits_is_taken_back)
     CHECK_OK(leat_producer_claim(producer, NULL, 0, 300, &claim));
     memset(claim.value, 'y', 300);
     CHECK_OK(leat_claim_commit(&claim, NULL));
-    CHECK_EQ(*(const char *)poll_for(consumer, 1)->value, 'y');
+    CHECK_EQ(*(const unsigned char *)poll_for(consumer, 1)->value, 'y');
     leat_close(handle);
 }
 

@@ -124,10 +124,10 @@ TEST(message_that_makes_no_sense_is_refused_and_the_connection_goes_on)
     head = head_of(LT_MSG_STATUS, 0);
     control_send_raw(fd, &head, sizeof head);
     expect_error(fd, LEAT_EPROTO, "0 bytes, 24 came");
-    for (uint16_t type = 0; type < 0xfff0; type += type < 40 ? 1 : 4093) {
+    for (uint32_t type = 0; type < 0xfff0; type += type < 40 ? 1 : 4093) {
         if (type >= LT_MSG_HELLO && type <= LT_MSG_FOLD)
             continue;
-        head = head_of(type, sizeof head);
+        head = head_of((uint16_t)type, sizeof head);
         control_send_raw(fd, &head, sizeof head);
         expect_error(fd, LEAT_EPROTO, text("type %u", type));
     }
@@ -145,7 +145,8 @@ TEST(body_of_the_wrong_size_is_refused)
     struct bus *bus = bus_start();
     static unsigned char body[LT_MSG_MAX];
     int fd = connect_client(bus);
-    for (uint16_t type = LT_MSG_BYE + 1; type <= LT_MSG_FOLD; type++) {
+    for (int kind = LT_MSG_BYE + 1; kind <= LT_MSG_FOLD; kind++) {
+        uint16_t type = (uint16_t)kind;
         CHECK_EQ(control_ask(fd, type, body, sizeof body - sizeof(struct lt_msg), &answer), LEAT_EPROTO);
         CHECK(strstr(answer.error.text, "wanted"));
         CHECK_EQ(control_ask(fd, type, body, 1, &answer), LEAT_EPROTO);

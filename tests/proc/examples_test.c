@@ -44,7 +44,7 @@ TEST(producer_of_the_manual_sends_its_eighteen_records)
             CHECK_EQ(records[i].key_size, 10);
             if (records[i].value_size == 4096) {
                 CHECK_MEM(records[i].key, "CUST-00017", 10);
-                CHECK_EQ(((const char *)records[i].value)[4095], 'x');
+                CHECK_EQ(((const unsigned char *)records[i].value)[4095], 'x');
                 large++;
             } else {
                 CHECK_MEM(records[i].key, "CUST-00042", 10);

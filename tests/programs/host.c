@@ -13,10 +13,10 @@ int main(void)
         LEAT_TOPIC_OPTIONS; /* partitions, ring_size, level, on_full, partitioner, mode ... */
     topic.partitions = 6;
     int r = leat_topic_create(bus, "orders", &topic);
-    leat_topic_info *info;
+    leat_topic_info *info = NULL;
     if (r == 0)
         r = leat_topic_describe(bus, "orders", &info);
-    if (r < 0)
+    if (r < 0 || !info)
         return fprintf(stderr, "orders: %s\n", leat_last_error(bus)), 1;
     printf("%s: %u partitions, %llu bytes\n", info->topic, info->partition_count,
            (unsigned long long)info->memory_bytes);

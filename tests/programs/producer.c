@@ -31,14 +31,14 @@ int main(void)
     r = leat_producer_claim(out, "CUST-00017", 10, 4096, &claim);
     if (r == 0) {
         memset(claim.value, 'x', 4096);
-        r = leat_claim_commit(&claim, &receipt); /* or leat_claim_abort(&claim) */
+        r = leat_claim_commit(&claim, &receipt); /* or leat_claim_abort(&claim) */ // NOLINT
     }
 
     /* Many at once: one claim a partition, visible together. */
     leat_record batch[16];
     for (int i = 0; i < 16; i++)
         batch[i] = record;
-    r = leat_producer_send_many(out, batch, 16, NULL); /* how many were accepted */
+    r = leat_producer_send_many(out, batch, 16, NULL); /* how many were accepted */ // NOLINT
 
     leat_producer_flush(out, 10000); /* ms; everything sent has reached its level */
     leat_producer_close(out);
