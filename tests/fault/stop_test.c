@@ -236,7 +236,9 @@ ROLE(stopped_holder)
     options.exclusive = 1;
     leat_producer *producer = open_producer(bus, "t", &options);
     uint64_t number = 0;
+    CHECK_OK(traffic_send(producer, 0, 1, number++, 40, NULL));
     say("ready");
+    hear("go on");
     while (board_get(0) == 0)
         CHECK_OK(traffic_send(producer, 0, 1, number++, 40, NULL));
     say("sent %" PRIu64, number);
@@ -262,7 +264,8 @@ static void stop_holder_at(const char *point, int pass)
     board_set(0, 0);
     struct child *holder = bus_spawn(bus, stopped_holder, .kill = bus_stop_at(point, pass));
     child_expect(holder, "ready");
-    CHECK(CHECK_OK(leat_consumer_poll(slow, 5000, &records)) > 0);
+    CHECK_EQ(CHECK_OK(leat_consumer_poll(slow, 5000, &records)), 1);
+    child_tell(holder, "go on");
     child_wait_stopped(holder);
     WAIT_UNTIL(rings_of(handle) >= 2, 5);
     child_continue(holder);
