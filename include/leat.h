@@ -50,7 +50,7 @@ enum leat_error {
     LEAT_EPERM = -8,    /* the topic's owner and mode do not allow it, or the bus belongs to another user */
     LEAT_ELIMIT =
         -9, /* a limit of the bus is reached (clients, topics, memory ...): leat_last_error() names it */
-    LEAT_ETOOBIG = -10,  /* a record above a quarter of the ring; the message names the limit */
+    LEAT_ETOOBIG = -10,  /* a record above a quarter of the ring, or of 64 MiB; the message names the limit */
     LEAT_EFULL = -11,    /* the ring is full: at once with on_full error, after full_timeout_ms otherwise */
     LEAT_ETIMEOUT = -12, /* not done in the time given */
     LEAT_EABORTED = -13, /* this claim was taken back while its owner stood still; claim again */
