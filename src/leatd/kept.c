@@ -30,6 +30,11 @@ static uint64_t pos_of_limit(const struct lt_kept_ring *kept, uint64_t gate_pos)
 void lt_kept_view(struct lt_kept_ring *kept, uint64_t payload_size, const struct lt_ring_gate *gate)
 {
     lt_ring_view(&kept->view, kept->base, payload_size, gate->base_offset, gate);
+    lt_kept_begin(kept, gate);
+}
+
+void lt_kept_begin(struct lt_kept_ring *kept, const struct lt_ring_gate *gate)
+{
     kept->limit_offset = gate->limit_offset;
     kept->limit_pos = pos_of_limit(kept, gate->limit_pos);
     kept->front = kept->settled = kept->limit_offset;

@@ -7,6 +7,8 @@
 
 /* Fills the view of a ring that is mapped, with its gate's limits as one pair. */
 void lt_kept_view(struct lt_kept_ring *kept, uint64_t payload_size, const struct lt_ring_gate *gate);
+/* The second half of that: with a view. */
+void lt_kept_begin(struct lt_kept_ring *kept, const struct lt_ring_gate *gate);
 /* The offset of the next record: 0, SEALED or CORRUPT. *pos in units, 64 bit. */
 int lt_kept_tail(const struct lt_kept_ring *kept, uint64_t *tail, uint64_t *pos, uint32_t *epoch);
 /* The first claim that readers wait for. 0, LT_RING_FULL: none below the tail as it was at the call; SEALED: none at all; CORRUPT. */
