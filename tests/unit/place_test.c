@@ -39,6 +39,7 @@ TEST(name_lives_in_the_runtime_directory)
         unsetenv("XDG_RUNTIME_DIR");
         CHECK(lt_place("one", out, sizeof out) > 0);
         CHECK_STR(out, "/run/user/65534/leat/one");
+        CHECK_EQ(seteuid(0), 0); /* a leak checker that looks when this ends wants its rights back */
     }
 }
 
