@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 enum { PRODUCERS = 4, READERS = 4, PARTITIONS = 4, NUMBERS_MAX = 40 << 20 };
 
@@ -259,6 +260,25 @@ ROLE(poller)
     leat_close(bus);
 }
 
+/* The same in a loop of its own. */
+ROLE(looper)
+{
+    leat_bus *bus = role_open();
+    leat_consumer *consumer = open_reader(bus, role_arg(0), NULL);
+    const leat_record *records;
+    struct epoll_event event = { .events = EPOLLIN };
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    CHECK_EQ(epoll_ctl(epoll, EPOLL_CTL_ADD, CHECK_OK(leat_consumer_fd(consumer)), &event), 0);
+    while (CHECK_OK(leat_consumer_poll(consumer, 0, &records)) > 0) {}
+    say("ready");
+    int n;
+    do
+        CHECK_EQ(epoll_wait(epoll, &event, 1, 20000), 1);
+    while ((n = leat_consumer_poll(consumer, 0, &records)) == 0);
+    CHECK_EQ(n, LEAT_EGONE);
+    leat_close(bus);
+}
+
 /* Waits for room that never comes. */
 ROLE(waiter)
 {
@@ -292,8 +312,11 @@ TEST(death_of_keeper_and_worker_ends_the_bus_for_everybody)
     bus_topic(bus, "quiet");
     struct child *poller = bus_spawn(bus, poller, .args = { "quiet" });
     child_expect(poller, "ready");
+    struct child *looper = bus_spawn(bus, looper, .args = { "quiet" });
+    child_expect(looper, "ready");
     double start = now_s();
     bus_kill_both(bus);
+    child_end(looper);
     child_end(poller);
     child_end(waiter);
     printf("everybody knows after %.3f s\n", now_s() - start);
