@@ -9,6 +9,10 @@
 //! | test:unit     | one module at a time, states placed by hand                                             |
 //! | test:proc     | real processes on a real bus                                                            |
 //! | test:fault    | kills and stops at named points, in a build that has the kill points                    |
+//! | test:model    | the ring's own C files under every interleaving, kill and stop: tests/model; ARGS:         |
+//! |               | [CONFIGURATION] [--each SECONDS] [--replay CONFIGURATION:SCHEDULE --trace]              |
+//! | test:mutants  | applies each edit of tests/model/mutants.txt to a copy; model or unit tests must notice;   |
+//! |               | wants gcc; ARGS: [--sample N] [--seed S] [--jobs N] [--seconds S] [NAME]...              |
 //! | test:install  | programs compiled against what `install` lays down                                      |
 //! | test:long     | `test` with the long tests, and the others' loops worth more time                       |
 //! | test:ubsan    | test:unit under UndefinedBehaviorSanitizer                                              |
@@ -118,6 +122,8 @@ pub fn build(b: *std.Build) void {
     testStep("test:unit", "Run tests/unit", debug, fault, &unit);
     testStep("test:proc", "Run tests/proc", debug, fault, &.{.proc});
     testStep("test:fault", "Run tests/fault", debug, fault, &.{.fault});
+    step(b, "test:model", "Explore the ring's interleavings", model(debug));
+    step(b, "test:mutants", "Apply single wrong edits; each must be noticed", mutants(debug));
     testStep("test:install", "Run tests/install", debug, fault, &.{.install});
     testStep("test:long", "Run every test, the long ones too", debug, fault, &all);
     testStep("test:ubsan", "Run tests/unit under UBSan", ubsan, fault, &unit);
@@ -348,6 +354,42 @@ fn runner(kit: Kit) *Compile {
     });
     addC(module, &.{"tests/lib/runner.c"});
     return kit.b.addExecutable(.{ .name = "runner", .root_module = module, .use_llvm = true, .use_lld = true });
+}
+
+/// The pure files of shm, compiled once more with the explorer's operations under base/atomic.h, and the explorer. Always
+/// optimised: what it runs is a state a microsecond.
+fn model(kit: Kit) *Run {
+    const b = kit.b;
+    const module = b.createModule(.{
+        .target = kit.target,
+        .optimize = .ReleaseFast,
+        .link_libc = true,
+        .omit_frame_pointer = false,
+        .sanitize_c = .off,
+    });
+    for ([_][]const u8{ "src", "include", "tests" }) |dir| module.addIncludePath(b.path(dir));
+    if (kit.target.query.cpu_arch == null) module.addAfterIncludePath(.{ .cwd_relative = "/usr/include" });
+    module.addCMacro("LT_MODEL", "1");
+    addC(module, list(b, "tests/model", isC));
+    addC(module, &.{
+        "src/shm/ring.c",  "src/shm/repair.c",   "src/shm/reclaim.c",
+        "src/shm/topic.c", "src/shm/rotation.c", "src/shm/bell.c",
+    });
+    const exe = b.addExecutable(.{ .name = "model", .root_module = module, .use_llvm = true, .use_lld = true });
+    const run = b.addRunArtifact(exe);
+    if (b.args) |args| run.addArgs(args);
+    return run;
+}
+
+fn mutants(kit: Kit) *Run {
+    const b = kit.b;
+    const module = cModule(kit);
+    addC(module, &.{"tests/model/mutate/mutate.c"});
+    const exe = b.addExecutable(.{ .name = "mutate", .root_module = module, .use_llvm = true, .use_lld = true });
+    const run = b.addRunArtifact(exe);
+    run.addArgs(&.{ b.build_root.path orelse ".", "gcc" });
+    if (b.args) |args| run.addArgs(args);
+    return run;
 }
 
 fn asan(kit: Kit) *Run {

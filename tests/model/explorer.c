@@ -47,6 +47,8 @@ static uint32_t alternative_of(transition t)
 static unsigned char *stacks; /* ACTORS_MAX x STACK_SIZE, at a fixed address */
 static void *explorer_sp;
 static uint32_t alternative;
+static uint32_t quiet_loads;
+#define QUIET_LOADS_MAX 100000
 static bool failed;
 static char failure[256];
 static jmp_buf failed_outside;
@@ -88,10 +90,20 @@ void lt_point_hit(const char *name)
 
 void model_yield(enum op_kind kind, uint8_t loc, enum model_order order)
 {
+    quiet_loads = 0;
     self->op.kind = (uint8_t)kind;
     self->op.loc = loc;
     self->op.order = (uint8_t)order;
     coroutine_switch(&self->sp, explorer_sp);
+}
+
+/* Code that goes round without a step that others could see would never come back. */
+void model_count(void)
+{
+    if (++quiet_loads > QUIET_LOADS_MAX) {
+        quiet_loads = 0;
+        model_fail("endless: %c goes round for ever", self ? 'a' + (int)self->id : '-');
+    }
 }
 
 uint32_t model_alternative(void)
@@ -199,7 +211,7 @@ static uint32_t enumerate(transition *out, uint32_t *busy, bool timers)
             }
             break;
         case OP_WAIT:
-            if (consumer_can_go_on(actor)) {
+            if (actor->kind == PRODUCER ? producer_can_go_on(actor) : consumer_can_go_on(actor)) {
                 out[n++] = transition_of(STEP, a, 0);
                 *busy |= 1u << a;
             }
@@ -386,6 +398,7 @@ static bool rests_well(uint32_t stopped)
 {
     if (setjmp(failed_outside) != 0)
         return false;
+    quiet_loads = 0;
     oracle_rest(stopped);
     return true;
 }

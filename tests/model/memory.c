@@ -326,6 +326,7 @@ static void say(const char *what, uint8_t loc, const char *order, uint64_t value
 uint64_t model_load(const void *p, enum model_order order)
 {
     uint8_t loc = memory_loc(p);
+    model_count();
     if (!self)
         return memory_latest_loc(loc);
     bool is_step = is_shared_load(loc);

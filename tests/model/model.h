@@ -21,10 +21,11 @@
 
 #define ACTORS_MAX 6
 #define LOCS_MAX 128
-#define HISTORY 6 /* weak memory: stores of a location that can be told apart */
-#define BUFFER 4  /* TSO: stores of an actor on their way */
+#define HISTORY 10 /* weak memory: stores of a location that can be told apart */
+#define BUFFER 4   /* TSO: stores of an actor on their way */
 #define STACK_SIZE 4096
 #define NO_LIMIT UINT64_MAX
+#define EPOCH 1u       /* of all claims: nothing in the model changes the map yet */
 #define OFFSETS_MAX 32 /* records of a run, gaps included */
 #define PRODUCERS_MAX 3
 #define CONSUMERS_MAX 2
@@ -44,7 +45,8 @@ struct producer_config {
     uint8_t sends;   /* how many */
     uint8_t count;   /* records of each */
     uint8_t units;   /* payload units of each record; 0: inline */
-    bool exclusive;  /* claims with plain stores, until a rotation */
+    bool exclusive;  /* claims with plain stores */
+    bool heir;       /* comes when producer 0, who held the ring exclusively, is done or dead */
     uint8_t give_up; /* bit s: send s is given up after the claim */
 };
 
@@ -69,6 +71,7 @@ struct config {
     uint8_t deaths; /* deaths of leatd's worker */
     uint8_t rotations;
     bool no_stops; /* do not ask at each state what becomes of the others when one stands still for ever */
+    bool presses;  /* producers knock before the ring is full, and do not wait */
     bool bells;    /* sleepers sleep on bells; else on what they wait for */
     bool rescues;  /* leatd rescues its own bell after a death */
     bool is_long;  /* only with --long */
@@ -116,7 +119,7 @@ struct producer {
     uint8_t sent; /* sends done */
     bool exclusive;
     bool has_tail;
-    uint8_t spare;
+    bool has_waited;
 };
 
 struct consumer {
@@ -224,6 +227,7 @@ uint64_t memory_read(const void *p);
 /* --- explorer.c --- */
 
 void model_yield(enum op_kind kind, uint8_t loc, enum model_order order);
+void model_count(void);
 uint32_t model_alternative(void); /* what the explorer chose for the step that runs */
 void model_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 void model_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -255,6 +259,7 @@ struct event {
 };
 uint32_t leatd_events(struct event *events, bool timers);
 void leatd_die(struct actor *leatd);
+bool producer_can_go_on(const struct actor *actor);
 bool consumer_can_go_on(const struct actor *actor);
 bool warden_is_due(void);
 
@@ -268,6 +273,8 @@ void oracle_acked(struct actor *who, const struct lt_claim *claim);
 void oracle_refused(struct actor *who, const struct lt_claim *claim, bool given_up);
 void oracle_full(struct actor *who, const struct lt_ring *ring, uint32_t count, uint32_t units);
 void oracle_record(struct actor *consumer, uint64_t offset, uint64_t value);
+/* A poll ended at this offset, which is not published, behind one that it was given. */
+void oracle_end(struct actor *consumer, uint64_t offset);
 void oracle_gap(struct actor *consumer, uint64_t offset);
 void oracle_missed(struct actor *consumer, uint64_t to);
 void oracle_died(struct actor *who);

@@ -122,6 +122,19 @@ void oracle_record(struct actor *consumer, uint64_t offset, uint64_t value)
     *last = (uint8_t)sequence;
 }
 
+void oracle_end(struct actor *consumer, uint64_t offset)
+{
+    const struct notes *n = notes();
+    uint32_t o = index_of(offset);
+    uint32_t before = n->value[o - 1], here = n->value[o];
+    if (o == 0 || before == 0 || here != before + 1 || !(n->flags[o - 1] & NOTE_SEEN))
+        return;
+    uint32_t count = config->producer[producer_of(here)].count;
+    if (((here & 0xff) - 1) % count != 0)
+        model_fail("batch: %c is given %llu, and not what was committed with it", 'a' + (int)consumer->id,
+                   (unsigned long long)offset - 1);
+}
+
 void oracle_gap(struct actor *consumer, uint64_t offset)
 {
     struct notes *n = notes();
@@ -167,24 +180,44 @@ void oracle_full(struct actor *who, const struct lt_ring *ring, uint32_t count, 
 
 /* --- at rest --- */
 
+/* A ring that nobody works on: every claim is over, its slots say what it came to, pos and epoch follow along. */
 static void check_claims(const struct leatd *d, uint32_t k)
 {
     const struct lt_ring *ring = &d->ring[k];
     uint64_t rel = lt_ring_rel(ring, d->limit[k]), end = rel + ring->slot_count;
+    bool is_first = true;
+    uint32_t pos = 0;
     while (rel < end) {
-        uint64_t lo = memory_latest(&lt_ring_claim_at(ring, rel)->lo);
+        const struct lt_pair *word = lt_ring_claim_at(ring, rel);
+        uint64_t lo = memory_latest(&word->lo), hi = memory_latest(&word->hi);
+        uint64_t offset = lt_ring_offset(ring, rel);
         if (lt_lo_lap(lo) < rel >> ring->slot_shift || lt_lo_state(lo) == LT_SEAL)
             return;
         if (lt_lo_state(lo) != LT_PUBLISHED && lt_lo_state(lo) != LT_ACKED)
             model_fail("held: everybody rests, and the claim of %llu has state %u",
-                       (unsigned long long)lt_ring_offset(ring, rel), lt_lo_state(lo));
+                       (unsigned long long)offset, lt_lo_state(lo));
+        if (!is_first && lt_hi_pos(hi) != pos)
+            model_fail("pos: the claim of %llu has payload at %u, the one before it ends at %u",
+                       (unsigned long long)offset, lt_hi_pos(hi), pos);
+        if (lt_hi_epoch(hi) != EPOCH)
+            model_fail("epoch: the claim of %llu has %u", (unsigned long long)offset, lt_hi_epoch(hi));
+        for (uint32_t i = 0; i < lt_lo_count(lo); i++) {
+            uint64_t seen = memory_latest(&lt_ring_slot_at(ring, rel + i)->word);
+            bool is_record = lt_word_kind(seen) == LT_KIND_RECORD;
+            if (lt_word_lap(seen) != (rel + i) >> ring->slot_shift ||
+                is_record != (lt_lo_state(lo) == LT_PUBLISHED))
+                model_fail("slot: everybody rests, and the slot of %llu says %#llx",
+                           (unsigned long long)offset + i, (unsigned long long)seen);
+        }
+        is_first = false;
+        pos = (lt_hi_pos(hi) + lt_hi_units(hi)) & LT_POS_MASK;
         rel += lt_lo_count(lo);
     }
 }
 
 static void check_producer(const struct actor *actor, uint32_t stopped)
 {
-    if (actor->op.kind == OP_DONE)
+    if (actor->op.kind == OP_DONE || (actor->op.kind == OP_WAIT && !producer_can_go_on(actor)))
         return;
     /* What a stopped process holds is not given out again, and without a ring to rotate to that is that. */
     if (stopped != 0 && world.notes.rotations == 0 && actor->op.kind == OP_ASLEEP)

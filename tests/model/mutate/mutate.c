@@ -1,0 +1,602 @@
+/* mutate: applies each edit of tests/model/mutants.txt to a copy of its file, builds the explorer and the unit tests of the ring
+ * with it, and runs them until one of them notices.
+ *
+ *   mutate ROOT CC [--sample N] [--seed S] [--jobs N] [--seconds S] [NAME]...
+ *
+ * A mutant is killed when the explorer finds a violation, a unit test fails, or either goes round for ever. The list says
+ * of some why nobody can notice; those are `explained`, and a kill of such a one is an error in the list.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MUTANTS_MAX 512
+#define MODEL_LIMIT_S 600
+#define UNIT_LIMIT_S 60
+
+enum fate { WAITING, KILLED, EXPLAINED, SURVIVED, BROKEN };
+
+struct mutant {
+    char name[64];
+    char file[64];
+    char *why;
+    char *explanation; /* or NULL */
+    char *old, *new;
+    enum fate fate;
+    char by[256];
+    double seconds;
+    bool wanted;
+    pid_t pid;
+};
+
+static struct mutant mutants[MUTANTS_MAX];
+static size_t mutant_count;
+static const char *root, *cc;
+static char work[256];
+static double model_seconds = 3;
+
+static const char *const model_units[] = { "ring", "repair", "reclaim", "rotation", "bell", "topic" };
+static const char *const unit_tests[] = { "ring_test", "repair_test", "bell_test", "topic_test" };
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static void die(const char *what)
+{
+    fprintf(stderr, "mutate: %s: %s\n", what, strerror(errno));
+    exit(2);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static char *text(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static char *text(const char *format, ...)
+{
+    va_list args;
+    char *made;
+    va_start(args, format);
+    if (vasprintf(&made, format, args) < 0)
+        die("memory");
+    va_end(args);
+    return made;
+}
+
+static char *read_file(const char *path)
+{
+    FILE *f = fopen(path, "r");
+    if (!f)
+        die(path);
+    char *all = NULL;
+    size_t room = 0;
+    ssize_t size = getdelim(&all, &room, 0, f);
+    fclose(f);
+    return size < 0 ? strdup("") : all;
+}
+
+static void write_file(const char *path, const char *a, size_t a_size, const char *b, const char *c)
+{
+    FILE *f = fopen(path, "w");
+    if (!f)
+        die(path);
+    fwrite(a, 1, a_size, f);
+    fputs(b, f);
+    fputs(c, f);
+    if (fclose(f) != 0)
+        die(path);
+}
+
+/* --- the list --- */
+
+static void append_line(char **to, const char *line)
+{
+    char *longer = text("%s%s\n", *to ? *to : "", line);
+    free(*to);
+    *to = longer;
+}
+
+static void read_list(const char *path)
+{
+    char *all = read_file(path), *rest = all;
+    struct mutant *m = NULL;
+    for (char *line; (line = strsep(&rest, "\n"));) {
+        if (line[0] == '#' || line[0] == 0)
+            continue;
+        if (line[0] == '@') {
+            if (mutant_count == MUTANTS_MAX)
+                exit(2);
+            m = &mutants[mutant_count++];
+            if (sscanf(line, "@ %63s %63s", m->name, m->file) != 2) {
+                fprintf(stderr, "mutate: cannot read \"%s\"\n", line);
+                exit(2);
+            }
+        } else if (m && line[0] == '?') {
+            m->why = strdup(line + 2);
+        } else if (m && line[0] == '=') {
+            m->explanation = strdup(line + 2);
+        } else if (m && line[0] == '-') {
+            append_line(&m->old, line + 1);
+        } else if (m && line[0] == '+') {
+            append_line(&m->new, line + 1);
+        } else {
+            fprintf(stderr, "mutate: cannot read \"%s\"\n", line);
+            exit(2);
+        }
+    }
+    free(all);
+}
+
+/* The last line of the old text may be the beginning of a line only. */
+static char *find_once(char *in, const char *old, size_t *size)
+{
+    *size = strlen(old);
+    char *at = strstr(in, old);
+    if (!at) {
+        --*size;
+        char *shorter = strndup(old, *size);
+        at = strstr(in, shorter);
+        if (at && strstr(at + 1, shorter))
+            at = NULL;
+        free(shorter);
+        return at;
+    }
+    return strstr(at + 1, old) ? NULL : at;
+}
+
+/* --- building --- */
+
+/* Runs a shell command, its output into a file. Its exit status, or -1: it was stopped. */
+static int shell(const char *command, const char *out, int limit_s)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        int fd = open(out, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+        dup2(fd, 1);
+        dup2(fd, 2);
+        alarm((unsigned)limit_s); /* kept over exec */
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    int status;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            die("waitpid");
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+#define FLAGS "-std=gnu11 -D_GNU_SOURCE -O1 -fno-strict-aliasing -fno-stack-protector -fno-sanitize=all -w"
+
+static const char *arch_flags(void)
+{
+#if defined(__x86_64__)
+    return "-mcx16";
+#else
+    return "";
+#endif
+}
+
+/* Compiles one file. `first`: where headers are looked for before src. */
+static bool compile(const char *source, const char *object, const char *first, bool model, const char *log)
+{
+    char *command = text(
+        "%s " FLAGS " %s %s -I%s -I%s/src -I%s/include -I%s/tests -I%s/tests/lib -c %s -o %s", cc,
+        arch_flags(), model ? "-DLT_MODEL" : "", first, root, root, root, root, source, object);
+    int r = shell(command, log, 120);
+    free(command);
+    return r == 0;
+}
+
+static bool link_all(const char *objects, const char *program, const char *log)
+{
+    char *command = text("%s %s -fno-sanitize=all -Wl,-z,now -lpthread -o %s", cc, objects, program);
+    int r = shell(command, log, 120);
+    free(command);
+    return r == 0;
+}
+
+/* The files of a directory that end in .c, but for `not`. */
+static size_t list_c(const char *dir, char **files, size_t max, const char * not )
+{
+    char *path = text("%s/%s", root, dir);
+    DIR *d = opendir(path);
+    size_t n = 0;
+    if (!d)
+        die(path);
+    for (struct dirent *e; (e = readdir(d)) && n < max;) {
+        size_t length = strlen(e->d_name);
+        if (length > 2 && !strcmp(e->d_name + length - 2, ".c") && strcmp(e->d_name, not ) != 0)
+            files[n++] = strndup(e->d_name, length - 2);
+    }
+    closedir(d);
+    free(path);
+    return n;
+}
+
+static char *model_files[64], *lib_files[64], *shm_files[64], *base_files[64];
+static size_t model_file_count, lib_count, shm_count, base_count;
+
+static void must(bool done, const char *what, const char *log)
+{
+    if (done)
+        return;
+    char *said = read_file(log);
+    fprintf(stderr, "mutate: %s does not build:\n%s", what, said);
+    exit(2);
+}
+
+/* Everything without a mutant, so that one costs one file and a link. */
+static void build_base(void)
+{
+    char *log = text("%s/log", work);
+    model_file_count = list_c("tests/model", model_files, 64, "");
+    /* What these tests need of tests/lib; the rest is for tests with a bus. */
+    lib_files[lib_count++] = strdup("test");
+    lib_files[lib_count++] = strdup("arena");
+    lib_files[lib_count++] = strdup("threads");
+    shm_count = list_c("src/shm", shm_files, 64, "");
+    base_count = list_c("src/base", base_files, 64, "");
+    struct {
+        const char *dir;
+        char **files;
+        size_t count;
+        const char *kind;
+        bool model;
+    } parts[] = {
+        { "tests/model", model_files, model_file_count, "model", true },
+        { "src/shm", shm_files, shm_count, "shm", false },
+        { "src/base", base_files, base_count, "base", false },
+        { "tests/lib", lib_files, lib_count, "lib", false },
+    };
+    for (size_t p = 0; p < COUNT(parts); p++)
+        for (size_t i = 0; i < parts[p].count; i++) {
+            char *source = text("%s/%s/%s.c", root, parts[p].dir, parts[p].files[i]);
+            char *object = text("%s/%s_%s.o", work, parts[p].kind, parts[p].files[i]);
+            must(compile(source, object, "/nowhere", parts[p].model, log), source, log);
+            free(source);
+            free(object);
+        }
+    for (size_t i = 0; i < COUNT(model_units); i++) {
+        char *source = text("%s/src/shm/%s.c", root, model_units[i]);
+        char *object = text("%s/modelled_%s.o", work, model_units[i]);
+        must(compile(source, object, "/nowhere", true, log), source, log);
+        free(source);
+        free(object);
+    }
+    for (size_t i = 0; i < COUNT(unit_tests); i++) {
+        char *source = text("%s/tests/unit/%s.c", root, unit_tests[i]);
+        char *object = text("%s/test_%s.o", work, unit_tests[i]);
+        must(compile(source, object, "/nowhere", false, log), source, log);
+        free(source);
+        free(object);
+    }
+    free(log);
+}
+
+static void add_object(char **objects, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add_object(char **objects, const char *format, ...)
+{
+    va_list args;
+    char *one;
+    va_start(args, format);
+    if (vasprintf(&one, format, args) < 0)
+        die("memory");
+    va_end(args);
+    char *all = text("%s %s", *objects, one);
+    free(*objects);
+    free(one);
+    *objects = all;
+}
+
+/* --- one mutant, in a process of its own --- */
+
+static const char *unit_of(const struct mutant *m)
+{
+    static char unit[64];
+    snprintf(unit, sizeof unit, "%s", strrchr(m->file, '/') + 1);
+    *strrchr(unit, '.') = 0;
+    return unit;
+}
+
+static void apply(const struct mutant *m, const char *dir, const char *result)
+{
+    char *path = text("%s/src/%s", root, m->file), *in = read_file(path);
+    size_t size;
+    char *at = m->old ? find_once(in, m->old, &size) : NULL;
+    if (!at) {
+        write_file(result, "", 0, "broken\nits old text is not there, or more than once\n", "");
+        exit(0);
+    }
+    char *made = text("%s/%s", dir, m->file);
+    char *new = strdup(m->new ? m->new : "");
+    if (size < strlen(m->old) && *new) /* it ended inside a line */
+        new[strlen(new) - 1] = 0;
+    write_file(made, in, (size_t)(at - in), new, at + size);
+    free(path);
+    free(made);
+    free(new);
+    free(in);
+}
+
+/* Which line of the explorer's output says what is wrong. */
+static void take_violation(const char *out, char *by, size_t size)
+{
+    char *said = read_file(out), *at = strstr(said, "VIOLATION ");
+    snprintf(by, size, "%.*s", at ? (int)strcspn(at + 10, "\n") : 20, at ? at + 10 : "the explorer died");
+    free(said);
+}
+
+/* The explorer with this mutant: whether it notices. */
+static bool model_kills(const struct mutant *m, const char *dir, char *by, size_t size)
+{
+    bool is_header = m->file[strlen(m->file) - 1] == 'h';
+    const char *unit = unit_of(m);
+    char *log = text("%s/log", dir), *objects = strdup(""), *first = text("%s", dir),
+         *program = text("%s/model", dir);
+    for (size_t i = 0; i < model_file_count; i++) {
+        if (!is_header) {
+            add_object(&objects, "%s/model_%s.o", work, model_files[i]);
+            continue;
+        }
+        char *source = text("%s/tests/model/%s.c", root, model_files[i]);
+        char *object = text("%s/model_%s.o", dir, model_files[i]);
+        if (!compile(source, object, first, true, log)) {
+            snprintf(by, size, "broken: it does not compile");
+            return true;
+        }
+        add_object(&objects, "%s", object);
+    }
+    for (size_t i = 0; i < COUNT(model_units); i++) {
+        bool is_it = !is_header && !strcmp(model_units[i], unit);
+        if (!is_it && !is_header) {
+            add_object(&objects, "%s/modelled_%s.o", work, model_units[i]);
+            continue;
+        }
+        char *source = is_it ? text("%s/shm/%s.c", dir, unit) : text("%s/src/shm/%s.c", root, model_units[i]);
+        char *object = text("%s/modelled_%s.o", dir, model_units[i]);
+        if (!compile(source, object, first, true, log)) {
+            snprintf(by, size, "broken: it does not compile");
+            return true;
+        }
+        add_object(&objects, "%s", object);
+    }
+    if (!link_all(objects, program, log)) {
+        snprintf(by, size, "broken: it does not link");
+        return true;
+    }
+    char *out = text("%s/model.out", dir);
+    char *command = text("exec %s --first --each %.1f", program, model_seconds);
+    int r = shell(command, out, MODEL_LIMIT_S);
+    if (r == 1)
+        take_violation(out, by, size);
+    else if (r < 0)
+        snprintf(by, size, "the explorer goes round for ever, or dies");
+    else if (r != 0)
+        snprintf(by, size, "the explorer ends with %d", r);
+    return r != 0;
+}
+
+static bool tests_kill(const struct mutant *m, const char *dir, char *by, size_t size)
+{
+    bool is_header = m->file[strlen(m->file) - 1] == 'h';
+    const char *unit = unit_of(m);
+    char *log = text("%s/log", dir), *core = strdup("");
+    for (size_t i = 0; i < shm_count; i++) {
+        bool is_it = !is_header && !strcmp(shm_files[i], unit);
+        if (!is_it && !is_header) {
+            add_object(&core, "%s/shm_%s.o", work, shm_files[i]);
+            continue;
+        }
+        char *source = is_it ? text("%s/shm/%s.c", dir, unit) : text("%s/src/shm/%s.c", root, shm_files[i]);
+        char *object = text("%s/shm_%s.o", dir, shm_files[i]);
+        if (!compile(source, object, dir, false, log)) {
+            snprintf(by, size, "broken: it does not compile");
+            return true;
+        }
+        add_object(&core, "%s", object);
+    }
+    for (size_t i = 0; i < base_count; i++)
+        add_object(&core, "%s/base_%s.o", work, base_files[i]);
+    for (size_t i = 0; i < lib_count; i++)
+        add_object(&core, "%s/lib_%s.o", work, lib_files[i]);
+    for (size_t i = 0; i < COUNT(unit_tests); i++) {
+        char *object = text("%s/test_%s.o", is_header ? dir : work, unit_tests[i]);
+        char *source = text("%s/tests/unit/%s.c", root, unit_tests[i]);
+        if (is_header && !compile(source, object, dir, false, log)) {
+            snprintf(by, size, "broken: it does not compile");
+            return true;
+        }
+        char *objects = text("%s %s", object, core), *program = text("%s/%s", dir, unit_tests[i]);
+        if (!link_all(objects, program, log)) {
+            snprintf(by, size, "broken: a test does not link");
+            return true;
+        }
+        char *out = text("%s/%s.out", dir, unit_tests[i]);
+        if (shell(program, out, UNIT_LIMIT_S) != 0) {
+            snprintf(by, size, "tests/unit/%s", unit_tests[i]);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Leaves one word, and a line that says by whom, in `result`. */
+static void judge(const struct mutant *m, const char *dir, const char *result)
+{
+    char by[256] = "", *shm = text("%s/shm", dir), *base = text("%s/base", dir);
+    if (mkdir(dir, 0700) != 0 || mkdir(shm, 0700) != 0 || mkdir(base, 0700) != 0)
+        die(dir);
+    apply(m, dir, result);
+    bool killed = model_kills(m, dir, by, sizeof by) || tests_kill(m, dir, by, sizeof by);
+    const char *fate = !strncmp(by, "broken", 6) ? "broken" : killed ? "killed" : "survived";
+    char *line = text("%s\n%s\n", fate, by);
+    write_file(result, line, strlen(line), "", "");
+    exit(0);
+}
+
+/* --- all of them --- */
+
+static void take_result(struct mutant *m, const char *result)
+{
+    char *all = read_file(result), *rest = all;
+    char *fate = strsep(&rest, "\n"), *by = rest ? strsep(&rest, "\n") : NULL;
+    snprintf(m->by, sizeof m->by, "%s", by ? by : "");
+    bool killed = !strcmp(fate, "killed");
+    if (strcmp(fate, "killed") != 0 && strcmp(fate, "survived") != 0)
+        m->fate = BROKEN;
+    else if (m->explanation)
+        m->fate = killed ? BROKEN : EXPLAINED;
+    else
+        m->fate = killed ? KILLED : SURVIVED;
+    if (m->explanation && killed) {
+        char *said = text("said to go unnoticed, and noticed: %s", m->by);
+        snprintf(m->by, sizeof m->by, "%s", said);
+        free(said);
+    }
+    if (m->fate == EXPLAINED)
+        snprintf(m->by, sizeof m->by, "%s", m->explanation);
+    if (m->fate == SURVIVED)
+        snprintf(m->by, sizeof m->by, "%s", m->why ? m->why : "");
+    free(all);
+}
+
+static void print_one(const struct mutant *m)
+{
+    static const char *const names[] = { "waiting", "killed", "explained", "SURVIVED", "BROKEN" };
+    printf("%-9s %-40s %-16s %5.1f s  %s\n", names[m->fate], m->name, m->file, m->seconds, m->by);
+    fflush(stdout);
+}
+
+static void run_all(unsigned jobs)
+{
+    unsigned running = 0;
+    size_t next = 0;
+    for (;;) {
+        while (running < jobs && next < mutant_count) {
+            struct mutant *m = &mutants[next++];
+            if (!m->wanted)
+                continue;
+            char *dir = text("%s/m_%s", work, m->name), *result = text("%s/r_%s", work, m->name);
+            m->seconds = now();
+            m->pid = fork();
+            if (m->pid == 0)
+                judge(m, dir, result);
+            free(dir);
+            free(result);
+            running++;
+        }
+        if (running == 0)
+            return;
+        int status;
+        pid_t pid = wait(&status);
+        if (pid < 0)
+            die("wait");
+        for (size_t i = 0; i < mutant_count; i++)
+            if (mutants[i].pid == pid) {
+                struct mutant *m = &mutants[i];
+                char *result = text("%s/r_%s", work, m->name),
+                     *remove = text("rm -rf %s/m_%s", work, m->name);
+                m->seconds = now() - m->seconds;
+                m->pid = 0;
+                take_result(m, result);
+                print_one(m);
+                if (system(remove) != 0)
+                    fprintf(stderr, "mutate: cannot remove %s/m_%s\n", work, m->name);
+                free(result);
+                free(remove);
+                running--;
+            }
+    }
+}
+
+static void choose(unsigned sample, uint64_t seed)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < mutant_count; i++)
+        left += mutants[i].wanted;
+    while (left > sample) {
+        seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+        struct mutant *m = &mutants[(seed >> 33) % mutant_count];
+        left -= m->wanted;
+        m->wanted = false;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    unsigned jobs = 2, sample = 0;
+    uint64_t seed = (uint64_t)time(NULL);
+    bool any_named = false;
+    if (argc < 3) {
+        fprintf(stderr, "usage: mutate ROOT CC [--sample N] [--seed S] [--jobs N] [--seconds S] [NAME]...\n");
+        return 2;
+    }
+    root = argv[1];
+    cc = argv[2];
+    char *list = text("%s/tests/model/mutants.txt", root);
+    read_list(list);
+    for (int i = 3; i < argc; i++) {
+        if (!strcmp(argv[i], "--"))
+            continue;
+        if (!strcmp(argv[i], "--sample") && i + 1 < argc)
+            sample = (unsigned)strtoul(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
+            seed = strtoull(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
+            jobs = (unsigned)strtoul(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--seconds") && i + 1 < argc)
+            model_seconds = strtod(argv[++i], NULL);
+        else {
+            bool found = false;
+            any_named = true;
+            for (size_t k = 0; k < mutant_count; k++)
+                if (strstr(mutants[k].name, argv[i]))
+                    found = mutants[k].wanted = true;
+            if (!found) {
+                fprintf(stderr, "mutate: no mutant is called \"%s\"\n", argv[i]);
+                return 2;
+            }
+        }
+    }
+    for (size_t i = 0; i < mutant_count; i++)
+        mutants[i].wanted |= !any_named;
+    if (sample > 0) {
+        choose(sample, seed);
+        printf("a sample of %u; again: --sample %u --seed %llu\n", sample, sample, (unsigned long long)seed);
+    }
+    snprintf(work, sizeof work, "%s/leat-mutants-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    if (!mkdtemp(work))
+        die(work);
+    double start = now();
+    build_base();
+    run_all(jobs ? jobs : 1);
+
+    unsigned counts[5] = { 0 }, applied = 0;
+    for (size_t i = 0; i < mutant_count; i++)
+        if (mutants[i].wanted) {
+            counts[mutants[i].fate]++;
+            applied++;
+        }
+    char *remove = text("rm -rf %s", work);
+    if (system(remove) != 0)
+        fprintf(stderr, "mutate: cannot remove %s\n", work);
+    if (counts[BROKEN] != 0)
+        printf("%u of the list do not apply, do not build, or are explained and noticed\n", counts[BROKEN]);
+    printf("%.0f s\n", now() - start);
+    printf("mutants: %u applied, %u killed, %u explained, %u survived\n", applied, counts[KILLED],
+           counts[EXPLAINED], counts[SURVIVED] + counts[BROKEN]);
+    return counts[SURVIVED] + counts[BROKEN] != 0;
+}
