@@ -38,7 +38,8 @@ struct lt_standing {
     struct lt_standing *next;
     uint16_t type;
     uint32_t body_size;
-    uint32_t topic_id; /* of an attach: by that name there may be another topic now */
+    uint32_t
+        topic_id; /* of an attach, the last one of several: by that name there may be another topic now */
     unsigned char body[];
 };
 
@@ -204,29 +205,27 @@ static struct lt_standing **find_standing(struct lt_link *link, uint16_t type, c
 
 static int remember(struct lt_link *link, const struct lt_request *request)
 {
-    if (*find_standing(link, (uint16_t)request->type, request->body, request->body_size) != NULL)
-        return 0;
-    struct lt_standing *standing = calloc(1, sizeof *standing + request->body_size);
-    if (standing == NULL)
-        return lt_fail(LEAT_ENOMEM, "%u bytes for a request", request->body_size);
-    standing->type = (uint16_t)request->type;
-    standing->body_size = request->body_size;
-    memcpy(standing->body, request->body, request->body_size);
+    struct lt_standing **at = find_standing(link, (uint16_t)request->type, request->body, request->body_size);
+    if (*at == NULL) { /* in the order in which they were made: attaches before readers */
+        struct lt_standing *standing = calloc(1, sizeof *standing + request->body_size);
+        if (standing == NULL)
+            return lt_fail(LEAT_ENOMEM, "%u bytes for a request", request->body_size);
+        standing->type = (uint16_t)request->type;
+        standing->body_size = request->body_size;
+        memcpy(standing->body, request->body, request->body_size);
+        *at = standing;
+    }
     if (request->type == LT_MSG_TOPIC_ATTACH && request->got >= sizeof(struct lt_topic_attach_answer))
-        standing->topic_id = ((const struct lt_topic_attach_answer *)request->answer)->topic_id;
-    /* In the order in which they were made: attaches before readers. */
-    struct lt_standing **at = &link->standing;
-    while (*at != NULL)
-        at = &(*at)->next;
-    *at = standing;
+        (*at)->topic_id = ((const struct lt_topic_attach_answer *)request->answer)->topic_id;
     return 0;
 }
 
-static void forget(struct lt_link *link, uint16_t type, const void *body, uint32_t size)
+static void forget(struct lt_link *link, const struct lt_request *request)
 {
-    struct lt_standing **at = find_standing(link, type, body, size);
+    struct lt_standing **at = find_standing(link, (uint16_t)request->forget, request->forget_body,
+                                            request->forget_size);
     struct lt_standing *standing = *at;
-    if (standing != NULL) {
+    if (standing != NULL && standing->topic_id == request->forget_topic) {
         *at = standing->next;
         free(standing);
     }
@@ -457,7 +456,7 @@ static int call(struct lt_link *link, struct lt_request *request)
     int64_t timeout_ms = request->timeout_ms != 0 ? request->timeout_ms : LT_LINK_ANSWER_MS;
 
     if (request->forget != 0)
-        forget(link, (uint16_t)request->forget, request->forget_body, request->forget_size);
+        forget(link, request);
     for (;;) {
         if (is_gone(link))
             return lt_fail(LEAT_EGONE, "%s: the bus has ended", link->directory);

@@ -55,6 +55,8 @@ struct lt_request {
     enum lt_msg_type forget;
     const void *forget_body;
     uint32_t forget_size;
+    uint32_t
+        forget_topic; /* of an attach: only when it stands for this topic, and not for one made anew under the name */
 };
 
 /* Connects and says hello; fds of the regions when hello.mailbox was asked for. 0, or LEAT_EGONE, LEAT_EVERSION, LEAT_EPERM ... */

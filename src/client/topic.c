@@ -42,7 +42,8 @@ static void detach(leat_bus *bus, const char *name, uint32_t topic_id, bool writ
                                   .body_size = sizeof body,
                                   .forget = LT_MSG_TOPIC_ATTACH,
                                   .forget_body = &attached,
-                                  .forget_size = sizeof attached };
+                                  .forget_size = sizeof attached,
+                                  .forget_topic = topic_id };
     lt_link_call(&bus->link, &request); /* a bus that is gone holds nothing */
     close_fds(&request);
 }
