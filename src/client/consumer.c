@@ -277,6 +277,7 @@ static int replace(leat_consumer *c, struct plan *plan, int r)
         r = take_plan(c, plan);
         if (r < 0)
             drop_assignment(c);
+        lt_bridge_nudge(c);
     }
     free_plan(plan);
     return r < 0 ? r : 0;
@@ -404,6 +405,7 @@ static int move_cursor(leat_consumer *c, struct lt_cursor *cursor, uint64_t offs
     int r = lt_cursor_go(cursor, offset);
     if (r == 0 && c->gate)
         lt_store_release64(&cursor->entry->keep, offset); /* [reader.keep] */
+    lt_bridge_nudge(c);
     return r;
 }
 
@@ -468,9 +470,9 @@ int leat_consumer_seek_time(leat_consumer *c, const char *topic, uint32_t partit
 
 static int set_paused(leat_consumer *c, struct lt_cursor *cursor, int64_t paused, int64_t *answer)
 {
-    (void)c;
     *answer = 0;
     cursor->paused = paused != 0;
+    lt_bridge_nudge(c);
     return 0;
 }
 

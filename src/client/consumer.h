@@ -76,5 +76,7 @@ void lt_bridge_close(leat_consumer *c);
 void lt_bridge_forked(struct lt_bridge *bridge);
 /* poll() has found nothing: the descriptor falls silent, and the thread waits on the bell. What a last look found. */
 int lt_bridge_rest(leat_consumer *c);
+/* There may be something to poll that nobody rings for. */
+void lt_bridge_nudge(leat_consumer *c);
 
 #endif

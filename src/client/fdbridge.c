@@ -3,6 +3,7 @@
  *   poll() returns 0     read the eventfd empty, arm the bell, membarrier, look once more, hand the armed value to the thread
  *   the bell is rung     the thread writes the eventfd, and waits to be handed the next value
  *   poll() returns more  nothing: the descriptor stays readable, or the thread waits still
+ *   seek, resume, assign ring the bell: what they bring back nobody publishes
  *
  * So the looks are all made by whoever polls, and the thread touches nothing of the consumer but the bell. It is
  * bell.h's waiter in two halves: steps 1 to 3 here, step 4 there. A poll that sleeps uses the same bell and then leaves its
@@ -75,19 +76,23 @@ int lt_bridge_rest(leat_consumer *c)
     uint32_t armed = lt_bell_arm(c->bell); /* [bell.arm] */
     lt_membarrier();
     int n = lt_consumer_look(c);
-    if (n == 0 && c->headers_wanted != 0) {
-        lt_bell_disarm(c->bell, armed);
-        signal_fd(bridge); /* there is something: it comes with the next poll */
-    } else if (n == 0) {
+    if (n == 0 && c->headers_wanted == 0) {
         lt_consumer_knock(c);
         bridge->armed = armed;
         lt_store_release32(&bridge->turn, THREADS); /* [bridge.turn] */
         lt_futex_wake(&bridge->turn);
     } else {
         lt_bell_disarm(c->bell, armed);
+        signal_fd(bridge); /* nobody waits for more: that is the next poll's to find out */
     }
     errno = kept;
     return n;
+}
+
+void lt_bridge_nudge(leat_consumer *c)
+{
+    if (c->bridge != NULL)
+        lt_bell_ring(c->bell);
 }
 
 int lt_bridge_open(leat_consumer *c)
