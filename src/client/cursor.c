@@ -197,48 +197,45 @@ void lt_cursor_skip_gaps(struct lt_cursor *cursor)
 
 /* --- times --- */
 
-/* Walks one ring from *offset on. 0: *offset is the answer (a record of that time, or where nothing is published yet);
- * 1: the ring is over, *offset is where the next one begins. */
-static int scan_ring(const struct lt_ring *ring, int64_t timestamp_ms, uint64_t *offset)
+enum scan { SCAN_HERE, SCAN_OVER, SCAN_OVERTAKEN };
+
+/* Walks one ring from *offset on. HERE: *offset is the answer (a record of that time, or where nothing is published yet);
+ * OVER: it is where the next ring begins; OVERTAKEN: what was seen there may be a later lap's. */
+static enum scan scan_ring(const struct lt_ring *ring, int64_t timestamp_ms, uint64_t *offset)
 {
     for (;; ++*offset) {
         const struct lt_slot *slot;
         if (*offset >= lt_load_acquire64(&ring->gate->end_offset))
-            return 1;
-        switch (lt_ring_peek(ring, *offset, &slot)) {
-        case LT_KIND_RECORD:
-            if ((int64_t)(lt_load_relaxed64(&slot->stamp) & ((1ull << 48) - 1)) >= timestamp_ms)
-                return 0;
-            break;
-        case LT_KIND_GAP:
-            break;
-        default:
-            return 0;
-        }
+            return SCAN_OVER;
+        enum lt_slot_kind kind = lt_ring_peek(ring, *offset, &slot);
+        /* acquire: before the look at `announced`, which is stored before anybody writes here for the next lap. */
+        if (kind == LT_KIND_GAP || (kind == LT_KIND_RECORD && (int64_t)(lt_load_acquire64(&slot->stamp) &
+                                                                        ((1ull << 48) - 1)) < timestamp_ms))
+            continue;
+        /* [reclaim.announce] */
+        return lt_load_acquire64(&ring->gate->announced) > *offset ? SCAN_OVERTAKEN : SCAN_HERE;
     }
 }
 
-/* Timestamps are the senders', so they need not grow: the first one is found by looking at each. Pinned meanwhile; what a
- * poll has pinned stays pinned, since the lower one of the two is stored. */
+/* Timestamps are the senders', so they need not grow: the first one is found by looking at each. Nothing is pinned: the
+ * one pin of the entry is that of the views, and a lower one would not hold them (leatd asks for pins in one ring at a
+ * time). Only words are read, from memory that stays mapped, and what was overwritten meanwhile is noticed. */
 int lt_cursor_find_time(struct lt_cursor *cursor, int64_t timestamp_ms, uint64_t *offset)
 {
-    uint64_t pinned = lt_load_relaxed64(&cursor->entry->pin);
-    uint64_t at = lt_cursor_beginning(cursor);
-    lt_cursor_pin(cursor, pinned < at ? pinned : at);
-    at = lt_cursor_beginning(cursor);
-    int r = 1;
-    while (r == 1) {
+    *offset = lt_cursor_beginning(cursor);
+    for (;;) {
         struct lt_mapped *mapped;
-        uint32_t ring = ring_of(cursor->part, at);
-        r = map_ring_of(cursor, at, &mapped);
+        uint32_t ring = ring_of(cursor->part, *offset);
+        int r = map_ring_of(cursor, *offset, &mapped);
         if (r < 0)
-            break;
-        r = scan_ring(&mapped->view, timestamp_ms, &at);
-        if (r == 1 && ring_of(cursor->part, at) == ring)
-            r = 0; /* sealed, and the next ring is not there yet */
+            return r;
+        enum scan scan = scan_ring(&mapped->view, timestamp_ms, offset);
         lt_mapped_drop(mapped);
+        if (scan == SCAN_HERE)
+            return 0;
+        if (scan == SCAN_OVERTAKEN)
+            *offset = lt_cursor_first_from(cursor, *offset);
+        else if (ring_of(cursor->part, *offset) == ring)
+            return 0; /* sealed, and the next ring is not there yet */
     }
-    lt_store_release64(&cursor->entry->pin, pinned);
-    *offset = at;
-    return r;
 }
