@@ -190,8 +190,15 @@ static int wait_a_round(leat_producer *p, struct lt_out *out, uint32_t seq, int 
     /* The failed try has read the limit; leatd had its chance at this very one already. */
     bool refuses = p->refuses && condition == LT_RING_FULL;
     if (refuses && out->refused_offset == out->ring.cached_limit_offset &&
-        out->refused_pos == out->ring.cached_limit_pos)
+        out->refused_pos == out->ring.cached_limit_pos) {
+        /* What was in the way may go without a word to leatd, which does not watch it for ever. */
+        int64_t asked_ns = lt_clock_mono_ns();
+        if (asked_ns - out->refused_ns >= SLEEP_NS) {
+            out->refused_ns = asked_ns;
+            knock(p, out);
+        }
         return no_room(p, out, condition, 0);
+    }
     if (wait->since_ns == 0)
         start_wait(p, wait);
     int64_t now_ns = lt_clock_mono_ns();

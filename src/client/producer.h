@@ -42,6 +42,7 @@ struct lt_out {
     uint64_t slots_high, units_high;      /* three quarters: ask for room from there on */
     uint64_t knocked_offset, knocked_pos; /* the limit for which leatd was asked already */
     uint64_t refused_offset, refused_pos; /* on_full error: the limit for which leatd had its chance */
+    int64_t refused_ns;                   /* and when it was last asked again */
 };
 
 struct lt_open_claim {
