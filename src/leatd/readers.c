@@ -176,8 +176,6 @@ int lt_readers_open(struct lt_worker *w, struct lt_conn *conn, uint32_t entry)
     uint64_t ident = lt_load_acquire64(&client->mailbox->readers[entry].ident);
     if (client->idents && client->idents[entry] == ident && ident != 0)
         return 0; /* asked before a reconnect */
-    if (client->idents && client->idents[entry] != 0)
-        return lt_fail(LEAT_EINVAL, "reader %u of client %u is open as something else", entry, client->id);
     if (!(ident & IDENT_SET))
         return lt_fail(LEAT_EINVAL, "reader %u of client %u has no ident", entry, client->id);
     struct lt_topic *topic = lt_topics_by_id(w, ident_topic(ident));
@@ -193,6 +191,8 @@ int lt_readers_open(struct lt_worker *w, struct lt_conn *conn, uint32_t entry)
         return lt_fail(LEAT_EPERM, "topic %s: uid %u may not consume", topic->name, conn->peer.uid);
 
     struct lt_part *part = &topic->parts[partition];
+    /* What it was before, the client has closed: whoever gives up waiting for that answer uses the entry again. */
+    lt_readers_close(w, client, entry);
     int r = note_reader(client, entry, ident);
     if (r < 0)
         return r;

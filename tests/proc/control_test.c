@@ -383,6 +383,43 @@ TEST(mailbox_that_lies_harms_nobody)
     still_serves(bus);
 }
 
+/* A client that gave up waiting for the answer to its close takes the entry for free. */
+TEST(reader_entry_that_is_opened_as_something_else_was_closed_before)
+{
+    struct bus *bus = bus_start();
+    bus_topic(bus, "t", .partitions = 2);
+    int fd = connect_raw(bus);
+    CHECK_EQ(control_hello(fd, true, &answer), 0);
+    uint64_t bytes = answer.hello.mailbox_bytes;
+    struct lt_mailbox *mailbox = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, answer.fds[2], 0);
+    CHECK(mailbox != MAP_FAILED);
+    control_close_fds(&answer);
+    struct lt_consumer_open consumer = { .consumer = 1, .bell = UINT32_MAX };
+    CHECK_EQ(control_ask(fd, LT_MSG_CONSUMER_OPEN, &consumer, sizeof consumer, &answer), 0);
+    uint32_t bell = answer.consumer.bell;
+    struct lt_topic_attach attach = { .name = "t" };
+    CHECK_EQ(control_ask(fd, LT_MSG_TOPIC_ATTACH, &attach, sizeof attach, &answer), 0);
+    uint32_t topic = answer.topic_attach.topic_id;
+    control_close_fds(&answer);
+
+    struct lt_reader_open reader = { .entry = 0 };
+    struct lt_topic_describe describe = { .name = "t" };
+    for (uint32_t partition = 0; partition < 2; partition++) {
+        mailbox->readers[0].ident = LT_READER_IDENT(topic, partition, bell);
+        CHECK_EQ(control_ask(fd, LT_MSG_READER_OPEN, &reader, sizeof reader, &answer), 0);
+        CHECK_EQ(control_ask(fd, LT_MSG_TOPIC_DESCRIBE, &describe, sizeof describe, &answer), 2);
+        CHECK_EQ(answer.describe.rows[partition].readers, 1);
+        CHECK_EQ(answer.describe.rows[1 - partition].readers, 0);
+    }
+    /* What is refused takes nothing. */
+    mailbox->readers[0].ident = LT_READER_IDENT(topic, 2, bell);
+    CHECK_EQ(control_ask(fd, LT_MSG_READER_OPEN, &reader, sizeof reader, &answer), LEAT_ENOPART);
+    CHECK_EQ(control_ask(fd, LT_MSG_TOPIC_DESCRIBE, &describe, sizeof describe, &answer), 2);
+    CHECK_EQ(answer.describe.rows[1].readers, 1);
+    close(fd);
+    still_serves(bus);
+}
+
 /* ---- fuzz ---- */
 
 /* Bodies that are nearly right: names that exist, small numbers, and random bytes here and there. */
