@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -92,8 +93,10 @@ int bench_where(char *program, char *leatd, size_t size)
         return -errno;
     program[n] = 0;
     const char *named = getenv("LEAT_BENCH_LEATD"), *slash = strrchr(program, '/');
+    char resolved[PATH_MAX];
+    /* Whoever asks `where` may stand in another directory. */
     if (named && *named)
-        snprintf(leatd, size, "%s", named);
+        snprintf(leatd, size, "%s", realpath(named, resolved) ? resolved : named);
     else
         snprintf(leatd, size, "%.*s/leatd", (int)(slash - program), program);
     return 0;

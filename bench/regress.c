@@ -131,6 +131,10 @@ static int build_theirs(struct regress *regress, const char *revision)
         fprintf(stderr, "bench: regress: %s does not build, or has no `bench where`\n", revision);
         return -1;
     }
+    /* An older one says it from its own directory; the build puts leatd beside the bench. */
+    if (theirs->leatd[0] != '/')
+        snprintf(theirs->leatd, sizeof theirs->leatd, "%.*s/leatd",
+                 (int)(strrchr(theirs->bench, '/') - theirs->bench), theirs->bench);
     return 0;
 }
 
