@@ -119,7 +119,7 @@ typedef struct leat_record {
     size_t value_size;
     const leat_header *headers;
     size_t header_count;
-    int64_t timestamp_ms; /* since 1970; 0 when sending: now */
+    int64_t timestamp_ms; /* since 1970, kept with 48 bits: 0 to 2^48 - 1; 0 when sending: now */
     /* set on received records, ignored when sending: */
     const char *topic;
     uint32_t partition;
