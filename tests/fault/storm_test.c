@@ -163,8 +163,10 @@ static void stir_crew(struct storm *storm)
     }
     bool stopped = is_stopped(member->child->pid);
     switch (test_random() % 4) {
-    case 0: /* also a stopped one */
-        child_kill(member->child);
+    case 0: /* also a stopped one; it may have come to its own end meanwhile */
+        kill(member->child->pid, SIGKILL);
+        WAIT_UNTIL(!child_lives(member->child), 10);
+        bury(member);
         storm->kills++;
         hire(storm, member);
         break;
