@@ -45,7 +45,7 @@ enum leat_error {
     LEAT_EGONE = -3,    /* no leatd answers on this bus, or the bus has ended */
     LEAT_EVERSION = -4, /* library and leatd are of builds that do not fit together */
     LEAT_ENOTOPIC = -5, /* no such topic */
-    LEAT_EEXIST = -6,   /* a topic of that name exists */
+    LEAT_EEXIST = -6,   /* a topic of that name exists; a member with that instance id lives */
     LEAT_ENOPART = -7,  /* no such partition */
     LEAT_EPERM = -8,    /* the topic's owner and mode do not allow it, or the bus belongs to another user */
     LEAT_ELIMIT =
@@ -61,15 +61,16 @@ enum leat_error {
     LEAT_EBUSY_HANDLE =
         -17, /* another thread is inside a call on this handle, or a callback called back in */
     LEAT_EUNSUPPORTED = -18, /* this build or this kernel cannot do that; the message says what is missing */
-    LEAT_EFENCED = -19,      /* another member took over */
-    LEAT_EIO = -20,          /* an operating system call failed; the message has its name and errno */
-    LEAT_EDELETED = -21,     /* the topic was deleted while this handle used it */
-    LEAT_EINUSE = -22,       /* something still uses what is to be removed */
-    LEAT_EPROTO = -23,       /* the other side answered nonsense */
+    LEAT_EFENCED = -19,  /* this member was evicted, or another one owns the partition: another took over */
+    LEAT_EIO = -20,      /* an operating system call failed; the message has its name and errno */
+    LEAT_EDELETED = -21, /* the topic was deleted while this handle used it */
+    LEAT_EINUSE = -22,   /* something still uses what is to be removed */
+    LEAT_EPROTO = -23,   /* the other side answered nonsense */
     LEAT_EOFFSET =
         -24, /* the offset is not (or no longer) in the partition and the reset policy is LEAT_RESET_ERROR */
-    LEAT_ENOSPC = -25,  /* the disk is full */
-    LEAT_EFAILED = -26, /* the partition has failed and waits for an operator */
+    LEAT_ENOSPC = -25,   /* the disk is full */
+    LEAT_EFAILED = -26,  /* the partition has failed and waits for an operator */
+    LEAT_ENOGROUP = -27, /* no such group */
 };
 
 /* What a code means, for people. Never NULL, whatever the code. */
@@ -146,6 +147,15 @@ enum leat_partitioner {
     LEAT_MURMUR2 = 2,           /* murmur2 mod N: where Kafka's Java client puts the key */
     LEAT_ROUND_ROBIN = 3,       /* keys do not matter */
     LEAT_CALLBACK = 4,          /* options.partition_of decides */
+};
+
+/* Which member of a group reads which partition. Range, round robin and the sticky ones do what Kafka's do: KIP-54, KIP-429. */
+enum leat_assignor {
+    LEAT_COOPERATIVE_STICKY = 0, /* sticky, and who keeps a partition goes on reading it meanwhile */
+    LEAT_RANGE = 1,              /* neighbouring partitions, each topic by itself */
+    LEAT_STICKY = 2,             /* even counts, and then as few moves as that allows */
+    LEAT_ROUNDROBIN = 3,         /* all partitions dealt in turn; as much as LEAT_ROUND_ROBIN, should they be mixed up */
+    LEAT_CUSTOM = 4,             /* a callback of the group's leader decides */
 };
 
 typedef struct leat_topic_options {
@@ -304,9 +314,55 @@ enum leat_reset { LEAT_LATEST = 0, LEAT_EARLIEST = 1, LEAT_RESET_ERROR = 2 };
 typedef void leat_missed_fn(leat_consumer *consumer, const leat_partition *partition, uint64_t from_offset,
                             uint64_t count, void *user);
 
+/* Who gets which partition of a group's topics; the same for all members of a group. */
+enum leat_assignor {
+    LEAT_RANGE = 0,              /* as Kafka's: neighbours of each topic */
+    LEAT_ROUNDROBIN = 1,         /* as Kafka's: dealt out one by one */
+    LEAT_STICKY = 2,             /* balanced, moving as little as possible; everything is released first */
+    LEAT_COOPERATIVE_STICKY = 3, /* the same, and what does not move is read all the time */
+    LEAT_FAILOVER = 4,           /* everything to the oldest member; the others stand by */
+    LEAT_CUSTOM = 5,             /* options.assign of the elected leader computes it */
+};
+#define LEAT_ASSIGNORS 6
+
+typedef struct leat_offset {
+    const char *topic;
+    uint32_t partition;
+    int64_t offset;       /* the next one wanted: one above the last that was processed */
+    const char *metadata; /* any text, up to 200 bytes; NULL: none */
+} leat_offset;
+
+enum leat_commit_mode {
+    LEAT_SYNC = 0, /* done when it returns: acknowledged at the topic's level */
+    LEAT_ASYNC = 1 /* a store; options.on_commit tells, from a later call on the same handle */
+};
+
+/* Called from inside poll, subscribe, unsubscribe and close; never with an empty set. Calls on the consumer are fine
+ * in them (commit, seek, pause, position ...) but for poll, subscribe, assign and close. */
+typedef void leat_partitions_fn(leat_consumer *consumer, const leat_partition *partitions, int count,
+                                void *user);
+typedef void leat_committed_fn(leat_consumer *consumer, const leat_offset *offsets, int count, int error,
+                               void *user);
+
+/* What a custom assignor sees, and fills: owner[i] is the index of the member that gets parts[i]. */
+typedef struct leat_assign_member {
+    const char *member_id, *instance_id; /* "" without */
+    const char *const *topics;           /* subscribed, sorted */
+    int topic_count;
+} leat_assign_member;
+typedef struct leat_assign_view {
+    const leat_assign_member *members;
+    int member_count;
+    const leat_partition *parts; /* all partitions that somebody is subscribed to, sorted */
+    int part_count;
+    const int *previous; /* [part_count] who owns it now; -1: nobody */
+} leat_assign_view;
+/* 0, or a negative error that this member's poll returns; then another leader is asked. */
+typedef int leat_assign_fn(const leat_assign_view *view, int *owner, void *user);
+
 typedef struct leat_consumer_options {
     size_t size;
-    const char *group;     /* groups come with a later version: LEAT_EUNSUPPORTED unless NULL */
+    const char *group;     /* NULL: a consumer on its own */
     enum leat_reset reset; /* where to start without a position, and where to go on after falling behind */
     int64_t spin_us;       /* how long a poll spins before it sleeps; -1: it never sleeps; default 20 */
     int64_t
@@ -320,21 +376,48 @@ typedef struct leat_consumer_options {
         *on_missed; /* called inside poll: `count` offsets from `from_offset` on were overwritten unread */
     const char *client_id; /* shown by `leat status --clients`; NULL: program-host-8hex */
     void *user;
+    /* groups only: */
+    enum leat_assignor assignor; /* all members of a group say the same: LEAT_EINVAL */
+    int64_t
+        auto_commit_ms; /* what was handed out before is committed by the first poll after this long, at revoke
+                              * and at close; 0: by hand; default 5000 */
+    int manual_store; /* auto commit and commit() take what leat_consumer_store() says, not what was handed out */
+    leat_partitions_fn *on_assigned; /* positions are known: seek here to start elsewhere */
+    leat_partitions_fn *on_revoked;  /* still owned: a commit in here lands */
+    leat_partitions_fn *on_lost;     /* owned by others already: a commit in here is LEAT_EFENCED */
+    leat_committed_fn *on_commit;    /* of LEAT_ASYNC and automatic commits */
+    leat_assign_fn *assign;          /* with LEAT_CUSTOM */
+    const char *
+        instance_id; /* a static member: comes back under this name and keeps its partitions for session_timeout_ms */
+    int64_t max_poll_interval_ms; /* no poll for this long: evicted; default 300000 */
+    int64_t rebalance_timeout_ms; /* asked to release and not done: evicted; default 60000 */
+    int64_t session_timeout_ms;   /* static members; default 45000 */
+    int64_t
+        join_delay_ms; /* the first member of an empty group: others have this long to join before the first
+                              * assignment; default 0 */
+    int rejoin; /* evicted: poll calls on_lost and joins again by itself; 0: it returns LEAT_EFENCED until subscribe() */
+    int alone; /* the only member, ever: LEAT_EEXCLUSIVE when there is another one */
 } leat_consumer_options;
 
-#define LEAT_CONSUMER_OPTIONS                                                             \
-    {                                                                                     \
-        sizeof(leat_consumer_options), NULL, LEAT_LATEST, 20, 0, 500, 0, NULL, NULL, NULL \
+#define LEAT_CONSUMER_OPTIONS                                                                                \
+    {                                                                                                        \
+        sizeof(leat_consumer_options), NULL, LEAT_LATEST, 20, 0, 500, 0, NULL, NULL, NULL, LEAT_RANGE, 5000, \
+            0, NULL, NULL, NULL, NULL, NULL, NULL, 300000, 60000, 45000, 0, 0, 0                             \
     }
 
-/* options may be NULL. Errors: LEAT_EUNSUPPORTED (group), LEAT_ELIMIT, LEAT_EGONE. */
+/* options may be NULL. Errors: LEAT_EINVAL, LEAT_ELIMIT, LEAT_EGONE. */
 LEAT_API int leat_consumer_open(leat_consumer **consumer, leat_bus *bus,
                                 const leat_consumer_options *options);
 
-/* Every partition of these topics, new ones too; replaces what was subscribed or assigned. Starts as `reset` says.
- * Errors: LEAT_ENOTOPIC, LEAT_EPERM, LEAT_ELIMIT (readers of a client). */
+/* Without a group: every partition of these topics, new ones too; starts as `reset` says.
+ * With a group: becomes a member, or changes what it is subscribed to; a name that begins with '^' is a pattern (POSIX extended regular
+ * expression, from the first byte on), and topics that come later count too. Partitions are assigned inside later polls.
+ * Replaces what was subscribed or assigned; 0 topics: leaves.
+ * Errors: LEAT_ENOTOPIC, LEAT_EPERM (a topic, or the group is another user's), LEAT_ELIMIT (readers of a client), LEAT_EINVAL (another
+ * assignor than the group's, a bad pattern), LEAT_EEXCLUSIVE, LEAT_EEXIST (the instance id is in use). */
 LEAT_API int leat_consumer_subscribe(leat_consumer *consumer, const char *const *topics, int count);
-/* Just these partitions; replaces what was subscribed or assigned. Errors: also LEAT_ENOPART. */
+/* Just these partitions; replaces what was subscribed or assigned. With a group: not a member of it; starts at its committed
+ * offsets and commits to it, while it has no members. Errors: also LEAT_ENOPART. */
 LEAT_API int leat_consumer_assign(leat_consumer *consumer, const leat_partition *partitions, int count);
 /* What is assigned now; *partitions holds until the next call. Returns how many. */
 LEAT_API int leat_consumer_assignment(leat_consumer *consumer, const leat_partition **partitions);
@@ -368,8 +451,89 @@ LEAT_API int64_t leat_consumer_offset_for_time(leat_consumer *consumer, const ch
 LEAT_API int64_t leat_consumer_lag(leat_consumer *consumer, const char *topic, uint32_t partition);
 /* How many offsets of this partition were overwritten before this consumer read them. */
 LEAT_API int64_t leat_consumer_missed(leat_consumer *consumer, const char *topic, uint32_t partition);
-/* NULL is fine. */
+/* Revokes and commits what is left (auto_commit_ms), and leaves the group; a static member only goes away. NULL is fine. */
 LEAT_API int leat_consumer_close(leat_consumer *consumer);
+
+/* --- groups ---------------------------------------------------------------------------------------- */
+
+/* Commits of a consumer with a group. Errors: LEAT_EFENCED (evicted, or the partition is not its own any more), LEAT_EINVAL (no
+ * group), LEAT_EINUSE (a consumer that is no member, while the group has members), LEAT_ENOPART, LEAT_EGONE. */
+
+/* Everything handed out by polls so far (with manual_store: what was stored), of all assigned partitions. Steps over gaps. */
+LEAT_API int leat_consumer_commit(leat_consumer *consumer, enum leat_commit_mode mode);
+/* One record: its offset + 1. */
+LEAT_API int leat_consumer_commit_record(leat_consumer *consumer, const leat_record *record,
+                                         enum leat_commit_mode mode);
+/* These, all or none. */
+LEAT_API int leat_consumer_commit_offsets(leat_consumer *consumer, const leat_offset *offsets, int count,
+                                          enum leat_commit_mode mode);
+/* Notes what the next commit() or automatic commit takes, with manual_store. */
+LEAT_API int leat_consumer_store(leat_consumer *consumer, const leat_offset *offsets, int count);
+/* The group's committed offset of a partition that is assigned; LEAT_EOFFSET when there is none. */
+LEAT_API int64_t leat_consumer_committed(leat_consumer *consumer, const char *topic, uint32_t partition);
+/* The text that came with it, into out, 0-terminated; its length; 0: none. */
+LEAT_API int leat_consumer_committed_metadata(leat_consumer *consumer, const char *topic, uint32_t partition,
+                                              char *out, size_t out_size);
+/* Every assigned partition back to its committed offset: what was handed out and not committed comes again. */
+LEAT_API int leat_consumer_rewind(leat_consumer *consumer);
+/* "" before it is a member. Holds until the next call. */
+LEAT_API const char *leat_consumer_member_id(leat_consumer *consumer);
+/* Of the assignment that it has; 0 before the first. */
+LEAT_API int64_t leat_consumer_generation(leat_consumer *consumer);
+
+enum leat_group_state {
+    LEAT_GROUP_EMPTY = 0,       /* no members */
+    LEAT_GROUP_ASSIGNING = 1,   /* waiting for the join delay, or for a leader's assignment */
+    LEAT_GROUP_RECONCILING = 2, /* some partition is not where it should be yet */
+    LEAT_GROUP_STABLE = 3,
+};
+
+typedef struct leat_group_member_info {
+    char *member_id, *client_id, *instance_id;
+    int32_t pid; /* 0: a static member that is away */
+    leat_partition *partitions;
+    int partition_count;
+} leat_group_member_info;
+
+typedef struct leat_group_partition_info {
+    const char *topic;
+    uint32_t partition;
+    int64_t current_offset; /* -1: none committed */
+    uint64_t log_start_offset, log_end_offset;
+    int64_t lag;                       /* -1: unknown, for want of a committed offset */
+    const char *member_id, *client_id; /* NULL: nobody owns it */
+    int32_t pid;
+    char *metadata;      /* "" without */
+    uint64_t unowned_us; /* how long it had no owner when it changed hands last */
+} leat_group_partition_info;
+
+typedef struct leat_group_info {
+    char *group;
+    const char *state; /* "empty", "assigning", "reconciling", "stable" */
+    uint64_t generation;
+    enum leat_assignor assignor;
+    uint64_t last_rebalance_us;
+    uint64_t rebalances, evictions, unowned_us; /* since the group is there */
+    uint32_t uid;
+    leat_group_member_info *members; /* by member_id */
+    int member_count;
+    leat_group_partition_info *partitions; /* by topic and number */
+    int partition_count;
+} leat_group_info;
+
+/* "range", "roundrobin", "sticky", "cooperative-sticky", "failover", "custom"; NULL for another number. */
+LEAT_API const char *leat_assignor_name(enum leat_assignor assignor);
+
+/* *info is to be freed with leat_group_info_free(). Errors: LEAT_ENOGROUP, LEAT_EGONE. */
+LEAT_API int leat_group_describe(leat_bus *bus, const char *group, leat_group_info **info);
+LEAT_API void leat_group_info_free(leat_group_info *info);
+/* Names of all groups, sorted; returns how many. Free with leat_names_free(). */
+LEAT_API int leat_group_list(leat_bus *bus, char ***names);
+/* Sets committed offsets of a group that has no members; makes the group if there is none. Offsets are taken as they are; LEAT_BEGINNING
+ * and LEAT_END mean the partition's bounds now. Errors: LEAT_EINUSE, LEAT_ENOTOPIC, LEAT_ENOPART, LEAT_EPERM, LEAT_EGONE. */
+LEAT_API int leat_group_reset(leat_bus *bus, const char *group, const leat_offset *offsets, int count);
+/* Errors: LEAT_EINUSE (it has members), LEAT_ENOGROUP, LEAT_EPERM, LEAT_EGONE. */
+LEAT_API int leat_group_delete(leat_bus *bus, const char *group);
 
 /* --- the bus seen from outside --------------------------------------------------------------------- */
 

@@ -43,7 +43,7 @@ const char *leat_strerror(int error)
     case LEAT_EUNSUPPORTED:
         return "not supported by this build or this kernel";
     case LEAT_EFENCED:
-        return "another member took over";
+        return "this member was evicted, or another one owns the partition";
     case LEAT_EIO:
         return "an operating system call failed";
     case LEAT_EDELETED:
@@ -58,6 +58,8 @@ const char *leat_strerror(int error)
         return "no space left on the disk";
     case LEAT_EFAILED:
         return "the partition has failed and waits for an operator";
+    case LEAT_ENOGROUP:
+        return "no such group";
     }
     return "unknown error";
 }

@@ -1,7 +1,7 @@
 /* coordinator: what leatd tells every client. Read-only to clients; one writer: leatd's worker.
  *
- * Clients watch topics_seq (a load per poll; a subscription without a group looks for new partitions when it moves) and
- * incarnation. The client table is here so that a new worker knows who there was, and that `leat status` can tell.
+ * Clients watch topics_seq (a load per poll; a subscription without a group looks for new partitions when it moves),
+ * incarnation and, as members of a group, the words of their bell. The client table is here so that a new worker knows who there was, and that `leat status` can tell.
  */
 #ifndef LT_SHM_COORDINATOR_H
 #define LT_SHM_COORDINATOR_H
@@ -36,6 +36,12 @@ struct lt_bell_entry {
     uint32_t consumer; /* the client's own number of that consumer: makes a repeated open the same open */
 };
 
+/* What a member of a group watches: one for each bell. */
+struct lt_member_word {
+    uint32_t version; /* [group.version] +1: something has changed for this member: ask (LT_MSG_GROUP_SYNC) */
+    uint32_t fence;   /* [group.fence] +1: this member was evicted; a commit that sees it does not count */
+};
+
 struct lt_coordinator {
     struct lt_region region;
     /* line 1 */
@@ -48,9 +54,11 @@ struct lt_coordinator {
     uint32_t ended;      /* the bus was stopped in good order */
     uint32_t stall_limit_ms;
     uint64_t next_topic_id;
-    uint64_t reserved[9]; /* the table begins on a line */
+    uint64_t next_group_page; /* number of the next group's page */
+    uint64_t reserved[8];     /* the table begins on a line */
     struct lt_bell_entry bells[LT_BELLS];
     struct lt_client_entry clients[LT_CLIENTS_MAX]; /* [0] is leatd itself */
+    struct lt_member_word members[LT_BELLS];
 };
 
 #endif

@@ -11,6 +11,7 @@
 #include "shm/bell.h"
 #include "shm/coordinator.h"
 #include "shm/counters.h"
+#include "shm/grouppage.h"
 #include "shm/mailbox.h"
 #include "shm/region.h"
 #include "shm/repair.h"
@@ -138,7 +139,7 @@
     AT(lt_client_entry, program, 32)         \
     AT(lt_client_entry, client_id, 64)       \
     AT(lt_client_entry, quarantined, 160)    \
-    SIZE(lt_coordinator, 204992)             \
+    SIZE(lt_coordinator, 213184)             \
     AT(lt_coordinator, bus_id, 64)           \
     AT(lt_coordinator, incarnation, 72)      \
     AT(lt_coordinator, topics_seq, 80)       \
@@ -149,7 +150,12 @@
     AT(lt_coordinator, stall_limit_ms, 108)  \
     AT(lt_coordinator, next_topic_id, 112)   \
     AT(lt_coordinator, bells, 192)           \
+    AT(lt_coordinator, next_group_page, 120) \
     AT(lt_coordinator, clients, 8384)        \
+    AT(lt_coordinator, members, 204992)      \
+    SIZE(lt_member_word, 8)                  \
+    AT(lt_member_word, version, 0)           \
+    AT(lt_member_word, fence, 4)             \
     IS(LT_CLIENT_ALIVE, 1)                   \
     IS(LT_CLIENT_LEFT, 2)                    \
     IS(LT_CLIENT_DEAD, 3)                    \
@@ -159,11 +165,15 @@
     AT(lt_reader, pin, 8)                    \
     AT(lt_reader, keep, 16)                  \
     AT(lt_reader, position, 24)              \
-    SIZE(lt_mailbox, 262464)                 \
+    AT(lt_reader, committed, 32)             \
+    SIZE(lt_member_box, 64)                  \
+    AT(lt_member_box, polls, 0)              \
+    SIZE(lt_mailbox, 328000)                 \
     AT(lt_mailbox, lease, 64)                \
     AT(lt_mailbox, counters, 128)            \
     AT(lt_mailbox, readers_used, 256)        \
     AT(lt_mailbox, readers, 320)             \
+    AT(lt_mailbox, members, 262464)          \
     IS(LT_READERS_MAX, 4096)                 \
     IS(LT_CLIENT_COUNTERS, 16)               \
     IS(LT_COUNT_SENT_RECORDS, 0)             \
@@ -213,7 +223,35 @@
     SIZE(lt_clients, 8)                      \
     SIZE(lt_client_row, 160)                 \
     IS(LT_MSG_MAX, 65536)                    \
-    IS(LT_MSG_FOLD, 16)
+    SIZE(lt_group_head, 376)                 \
+    SIZE(lt_group_seat, 256)                 \
+    SIZE(lt_group_place, 256)                \
+    SIZE(lt_topic_name, 8)                   \
+    SIZE(lt_group_join, 504)                 \
+    SIZE(lt_group_join_answer, 144)          \
+    SIZE(lt_membership, 8)                   \
+    SIZE(lt_group_leave, 16)                 \
+    SIZE(lt_group_sync, 16)                  \
+    SIZE(lt_group_sync_row, 24)              \
+    SIZE(lt_group_sync_answer, 24)           \
+    SIZE(lt_topic_part, 8)                   \
+    SIZE(lt_group_release, 16)               \
+    SIZE(lt_group_commit_row, 224)           \
+    SIZE(lt_group_commit, 272)               \
+    SIZE(lt_group_offsets, 264)              \
+    SIZE(lt_group_offset_row, 504)           \
+    SIZE(lt_group_list, 256)                 \
+    SIZE(lt_group_row, 320)                  \
+    SIZE(lt_group_describe, 264)             \
+    SIZE(lt_group_member_row, 336)           \
+    SIZE(lt_group_view, 16)                  \
+    SIZE(lt_group_view_row, 232)             \
+    SIZE(lt_group_view_answer, 16)           \
+    SIZE(lt_group_propose_row, 16)           \
+    SIZE(lt_group_propose, 24)               \
+    IS(LT_GROUP_MEMBERS_AT, 512)             \
+    IS(LT_METADATA_MAX, 200)                 \
+    IS(LT_MSG_GROUP_PROPOSE, 28)
 
 #define SIZE_HOLDS(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type " has " #bytes " bytes");
 #define AT_HOLDS(type, field, place) \
@@ -250,6 +288,9 @@ ON_A_LINE(lt_coordinator, bus_id);
 ON_A_LINE(lt_coordinator, bells);
 ON_A_LINE(lt_coordinator, clients);
 WHOLE_LINES(lt_reader);
+WHOLE_LINES(lt_member_box);
+ON_A_LINE(lt_mailbox, members);
+ON_A_LINE(lt_coordinator, members);
 ON_A_LINE(lt_mailbox, lease);
 ON_A_LINE(lt_mailbox, counters);
 ON_A_LINE(lt_mailbox, readers_used);
@@ -265,6 +306,10 @@ _Static_assert(LT_TOPIC_MAP_AT + LT_BUCKETS * sizeof(uint16_t) <= LT_TOPIC_PARTS
                "the map ends before them");
 _Static_assert(sizeof(struct lt_counters_head) <= LT_COUNTERS_AT,
                "the counters' head ends before the entries");
+
+_Static_assert(LT_GROUP_HEAD_AT + sizeof(struct lt_group_head) <= LT_GROUP_MEMBERS_AT,
+               "the head of a group ends before its members");
+_Static_assert(LT_GROUP_MEMBERS_AT % LT_LINE == 0, "members begin on a line");
 
 /* Numbers that are packed into others, or index bit maps. */
 _Static_assert(LT_RINGS > LT_RINGS_RETIRED + 1, "the current ring, the retired ones, and one being made");

@@ -6,6 +6,7 @@
 #ifndef LT_SHM_MAILBOX_H
 #define LT_SHM_MAILBOX_H
 
+#include "shm/bell.h"
 #include "shm/region.h"
 
 #define LT_READERS_MAX 4096u /* partitions that one client reads at a time, over all its consumers */
@@ -34,10 +35,20 @@ struct lt_reader {
     uint64_t
         keep; /* [reader.keep] offsets from here on are wanted still (gate), or LT_PIN_NONE: nobody waits for this reader */
     uint64_t position;
-    uint64_t reserved[4];
+    uint64_t
+        committed; /* [group.commit] a member of a group: the offset it wants next after a restart, or LT_COMMIT_NONE */
+    uint64_t reserved[3];
 };
+#define LT_COMMIT_NONE UINT64_MAX
 #define LT_READER_IDENT(topic_id, partition, bell) \
     (1ull << 63 | (uint64_t)(topic_id) << 28 | (uint64_t)(partition) << 12 | (bell))
+
+/* A consumer that is a member of a group, by its bell. A line of its own. */
+struct lt_member_box {
+    uint64_t
+        polls; /* [group.polls] +1 with each poll, and each time a sleeping one looks: leatd sees a hang by it */
+    uint64_t reserved[7];
+};
 
 struct lt_mailbox {
     struct lt_region region; /* written by leatd, once */
@@ -47,6 +58,7 @@ struct lt_mailbox {
     uint32_t readers_used; /* entries [0, readers_used) may be in use: saves leatd the scan of the rest */
     uint32_t reserved1[15];
     struct lt_reader readers[LT_READERS_MAX];
+    struct lt_member_box members[LT_BELLS];
 };
 
 #endif

@@ -19,6 +19,7 @@ enum lt_region_kind {
     LT_REGION_MAILBOX = 3,
     LT_REGION_TOPIC = 4,
     LT_REGION_RING = 5,
+    LT_REGION_GROUP = 6,
 };
 
 /* at 0 of every region; 64 bytes; written by leatd once, `ready` last. */

@@ -20,6 +20,18 @@ const char *lt_msg_name(uint32_t type)
         [LT_MSG_STATUS] = "status",
         [LT_MSG_CLIENTS] = "clients",
         [LT_MSG_FOLD] = "fold",
+        [LT_MSG_TOPIC_NAME] = "topic name",
+        [LT_MSG_GROUP_JOIN] = "group join",
+        [LT_MSG_GROUP_LEAVE] = "group leave",
+        [LT_MSG_GROUP_SYNC] = "group sync",
+        [LT_MSG_GROUP_RELEASE] = "group release",
+        [LT_MSG_GROUP_COMMIT] = "group commit",
+        [LT_MSG_GROUP_OFFSETS] = "group offsets",
+        [LT_MSG_GROUP_LIST] = "group list",
+        [LT_MSG_GROUP_DESCRIBE] = "group describe",
+        [LT_MSG_GROUP_DELETE] = "group delete",
+        [LT_MSG_GROUP_VIEW] = "group view",
+        [LT_MSG_GROUP_PROPOSE] = "group propose",
     };
     const char *name = type < sizeof names / sizeof *names ? names[type] : 0;
     return name ? name : "unknown";

@@ -36,6 +36,18 @@ enum lt_msg_type {
     LT_MSG_STATUS = 14,
     LT_MSG_CLIENTS = 15,
     LT_MSG_FOLD = 16, /* write all counters to the file now */
+    LT_MSG_TOPIC_NAME = 17,
+    LT_MSG_GROUP_JOIN = 18,
+    LT_MSG_GROUP_LEAVE = 19,
+    LT_MSG_GROUP_SYNC = 20,
+    LT_MSG_GROUP_RELEASE = 21,
+    LT_MSG_GROUP_COMMIT = 22,
+    LT_MSG_GROUP_OFFSETS = 23,
+    LT_MSG_GROUP_LIST = 24,
+    LT_MSG_GROUP_DESCRIBE = 25,
+    LT_MSG_GROUP_DELETE = 26,
+    LT_MSG_GROUP_VIEW = 27,
+    LT_MSG_GROUP_PROPOSE = 28,
 };
 
 struct lt_msg {
@@ -159,6 +171,171 @@ struct lt_client_row {
     char client_id[96];
 };
 /* CLIENTS answer: result = rows that follow, ids >= from. */
+
+/* --- groups: src/README.md, "Groups" --- */
+
+#define LT_GROUP_NAME_MAX 249u
+#define LT_METADATA_MAX 200u /* bytes that a commit can carry */
+
+struct lt_topic_name {
+    uint32_t topic_id, reserved;
+};
+/* TOPIC_NAME answer: struct lt_name. */
+
+enum lt_join_flags {
+    LT_JOIN_ALONE =
+        1, /* refuse when somebody is in the group, and everybody who comes later: LEAT_EEXCLUSIVE */
+};
+/* JOIN: a consumer (its bell) becomes a member, or changes its subscription, or says again to a new worker that it is one.
+ * Variable size: topic_bytes of names behind it, each with a '=' (asked for by name: refused when it may not be read) or a '~'
+ * (found by a pattern) in front and a 0 behind. Topics that do not exist are remembered: they may come. */
+struct lt_group_join {
+    char group[256];
+    char instance_id[96]; /* "": a dynamic member */
+    char client_id[96];
+    uint32_t bell;
+    uint32_t serial;   /* 0: a new member; else the one that I am */
+    uint32_t assignor; /* enum leat_assignor */
+    uint32_t flags;    /* enum lt_join_flags */
+    int64_t max_poll_interval_ms, rebalance_timeout_ms, session_timeout_ms, join_delay_ms;
+    uint32_t topic_bytes, reserved;
+};
+struct lt_group_join_answer {
+    uint64_t generation;
+    uint32_t serial; /* unique in the life of the group, not 0 */
+    uint32_t fence;  /* what the coordinator's fence of this bell is: another value means evicted */
+    char member_id[128];
+};
+/* Whatever this says below of a member: LEAT_EFENCED when it is none (any more). */
+struct lt_membership { /* LEAVE: result 0; and what SYNC, RELEASE, COMMIT begin with */
+    uint32_t bell, serial;
+};
+struct lt_group_leave {
+    struct lt_membership member;
+    uint32_t
+        keep; /* 1: a static member that comes back: its partitions stay its own for the session timeout */
+    uint32_t reserved;
+};
+enum lt_sync_row_flags {
+    LT_SYNC_RELEASE = 1, /* let go of it: revoke, commit, RELEASE */
+    LT_SYNC_FRESH = 2, /* without a committed offset: start at the first record, whatever the reset policy */
+};
+struct lt_group_sync {
+    struct lt_membership member;
+    uint32_t from; /* rows to skip */
+    uint32_t reserved;
+};
+struct lt_group_sync_row {
+    uint32_t topic_id, partition;
+    uint32_t flags;     /* enum lt_sync_row_flags */
+    uint32_t grant;     /* +1 each time somebody is granted this partition: another value is another grant */
+    uint64_t committed; /* or LT_COMMIT_NONE */
+};
+enum lt_sync_flags {
+    LT_SYNC_COMPUTE = 1, /* you are the leader: VIEW, then PROPOSE */
+};
+struct lt_group_sync_answer { /* result = rows that follow */
+    uint64_t generation;
+    uint32_t version; /* the coordinator's word as it was before the rows were made */
+    uint32_t total;   /* rows there are; when version differs between two answers, begin again */
+    uint32_t state;   /* enum leat_group_state */
+    uint32_t flags;   /* enum lt_sync_flags */
+    struct lt_group_sync_row rows[];
+};
+struct lt_topic_part {
+    uint32_t topic_id, partition;
+};
+/* RELEASE: variable size, count parts behind it. What it commits is in the mailbox by now, and the reader's entry is still open.
+ * Parts that it does not own are passed over. */
+struct lt_group_release {
+    struct lt_membership member;
+    uint32_t count, reserved;
+};
+enum lt_commit_flags {
+    LT_COMMIT_MUST_EXIST = 1, /* the group; else it is made */
+};
+struct lt_group_commit_row {
+    uint32_t topic_id, partition;
+    uint64_t offset; /* LT_COMMIT_NONE: forget it */
+    uint32_t metadata_size, reserved;
+    char metadata[LT_METADATA_MAX];
+};
+/* COMMIT: variable size, count rows behind it. By a member (member.serial != 0): of partitions that it owns, and only the metadata
+ * counts: the offset itself is in its mailbox. By anybody else: only while the group has no members: LEAT_EINUSE. */
+struct lt_group_commit {
+    char group[256];
+    struct lt_membership member;
+    uint32_t count;
+    uint32_t flags; /* enum lt_commit_flags */
+};
+struct lt_group_offsets { /* OFFSETS */
+    char group[256];
+    uint32_t from, reserved;
+};
+struct lt_group_offset_row {
+    uint32_t topic_id, partition;
+    uint32_t serial; /* of the member that owns it; 0: nobody */
+    uint32_t metadata_size;
+    uint64_t committed; /* or LT_COMMIT_NONE */
+    uint64_t log_start_offset, log_end_offset;
+    uint64_t unowned_us; /* how long it had no owner at the last hand-over */
+    char topic[256];
+    char metadata[LT_METADATA_MAX];
+};
+/* OFFSETS answer: result = rows that follow; 0: the end. */
+struct lt_group_list { /* LIST: after `after` */
+    char after[256];
+};
+struct
+    lt_group_row { /* LIST answer: result = rows; DESCRIBE answer: one, and result = member rows that follow */
+    char group[256];
+    uint32_t state;    /* enum leat_group_state */
+    uint32_t assignor; /* enum leat_assignor */
+    uint64_t generation;
+    uint32_t members, parts;
+    uint32_t uid, reserved;
+    uint64_t last_rebalance_us;
+    uint64_t rebalances, evictions, unowned_us; /* since the group is there */
+};
+struct lt_group_describe {
+    char group[256];
+    uint32_t from, reserved; /* member rows to skip; 0 rows: the end */
+};
+struct lt_group_member_row {
+    uint32_t serial;
+    int32_t pid; /* 0: a static member that is away */
+    uint32_t client, owned;
+    char member_id[128];
+    char client_id[96];
+    char instance_id[96];
+};
+/* GROUP_DELETE: struct lt_name. LEAT_EINUSE while it has members, LEAT_ENOGROUP. */
+
+/* The leader's part with LEAT_CUSTOM. VIEW: what there is to share out; rows of kind MEMBER come with their topics behind them. */
+struct lt_group_view { /* request: as SYNC */
+    struct lt_membership member;
+    uint32_t from, reserved;
+};
+struct lt_group_view_row { /* variable: topic_count ids behind it */
+    uint32_t serial;
+    uint32_t topic_count;
+    char member_id[128];
+    char instance_id[96];
+};
+struct lt_group_view_answer { /* result = rows that follow */
+    uint64_t round;           /* PROPOSE says it back; another one by now: LEAT_EFENCED, SYNC again */
+    uint32_t total, reserved;
+};
+struct lt_group_propose_row {
+    uint32_t serial, topic_id, partition, reserved;
+};
+/* PROPOSE: variable size, count rows behind it; last = 1 on the last of several. An assignment that is wrong (a partition twice, not
+ * subscribed, left out) is refused with LEAT_EINVAL, and the leader is asked again. */
+struct lt_group_propose {
+    struct lt_membership member;
+    uint64_t round;
+    uint32_t count, last;
+};
 
 /* For logs and errors. Never NULL. */
 const char *lt_msg_name(uint32_t type);
