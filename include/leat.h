@@ -149,15 +149,6 @@ enum leat_partitioner {
     LEAT_CALLBACK = 4,          /* options.partition_of decides */
 };
 
-/* Which member of a group reads which partition. Range, round robin and the sticky ones do what Kafka's do: KIP-54, KIP-429. */
-enum leat_assignor {
-    LEAT_COOPERATIVE_STICKY = 0, /* sticky, and who keeps a partition goes on reading it meanwhile */
-    LEAT_RANGE = 1,              /* neighbouring partitions, each topic by itself */
-    LEAT_STICKY = 2,             /* even counts, and then as few moves as that allows */
-    LEAT_ROUNDROBIN = 3,         /* all partitions dealt in turn; as much as LEAT_ROUND_ROBIN, should they be mixed up */
-    LEAT_CUSTOM = 4,             /* a callback of the group's leader decides */
-};
-
 typedef struct leat_topic_options {
     size_t size; /* of this struct, set by the macro: later versions add fields */
     uint32_t partitions;
