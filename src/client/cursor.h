@@ -13,6 +13,7 @@
 
 #include "client/topic.h"
 #include "shm/mailbox.h"
+#include "shm/pin.h"
 #include "shm/ring.h"
 
 struct lt_cursor {
@@ -66,19 +67,10 @@ static inline void lt_cursor_place(struct lt_cursor *cursor, uint64_t offset)
     cursor->want = lt_slot_word(rel >> cursor->ring.slot_shift, LT_KIND_RECORD);
 }
 
-/* [reader.pin] Offsets from here on are read in place. The caller passes a light fence and looks at `announced`: leatd
- * announces, passes a membarrier, and then reads pins. */
-static inline void lt_cursor_pin(struct lt_cursor *cursor, uint64_t offset)
-{
-    lt_store_relaxed64(&cursor->entry->pin, offset);
-    lt_fence_light();
-}
-
 static inline void lt_cursor_unpin(struct lt_cursor *cursor)
 {
     lt_point("consume.unpin");
-    /* release: every read in place is over. Pairs with leatd's acquire load of the pin. */
-    lt_store_release64(&cursor->entry->pin, LT_PIN_NONE);
+    lt_pin_drop(cursor->entry);
 }
 
 #endif

@@ -236,7 +236,7 @@ static int gulp(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n)
             if (r != 0)
                 break;
         }
-        lt_cursor_pin(cursor, cursor->position);
+        lt_pin_store(cursor->entry, cursor->position);
         lt_point("consume.pin");
         if (!pinned)
             c->touched[c->touched_count++] = cursor;
