@@ -2,8 +2,8 @@
  *
  *  1. keep    who claims a partition and still subscribes to it has it.
  *  2. fill    what nobody has goes to the subscriber with the fewest; topics that few subscribe to come first.
- *  3. level   while a partition's owner has two more than another of its subscribers, it moves there. Works set by set
- *             (roster.h), until no set has anything to move: then no single legal move makes counts more even.
+ *  3. level   while a partition's owner has two more than another of its subscribers, it moves there: set by set
+ *             (roster.h), until no set has anything to move. Then no single legal move makes counts more even.
  *  4. home    moves that turned out to be for nothing are taken back: a partition whose owner has more than the one it
  *             came from, and rings of moves (A's went to B, B's to C, C's to A), which change no count. After that there
  *             may be something to level again.
@@ -217,57 +217,70 @@ static void list_owned(struct sticky *s, uint32_t set)
     }
 }
 
-/* Lists those that have something to give; returns how many, or 0 where nobody has two more than another. */
-static uint32_t list_givers(struct sticky *s, uint32_t set)
+/* Whether any two subscribers are so far apart, whoever has partitions of this set. */
+static bool has_gap(const struct sticky *s, uint32_t set, uint32_t gap)
 {
-    uint32_t size = lt_roster_subscriber_count(s->roster, set), givers = 0, most = 0, least = UINT32_MAX;
+    uint32_t size = lt_roster_subscriber_count(s->roster, set), most = 0, least = UINT32_MAX;
     for (uint32_t i = 0; i < size; i++) {
-        uint32_t rank = subscribers_of(s, set)[i];
-        if (s->count[rank] < least)
-            least = s->count[rank];
-        if (s->head[rank] == LT_NOBODY)
-            continue;
-        if (s->count[rank] > most)
-            most = s->count[rank];
-        s->givers[givers++] = rank;
+        uint32_t count = s->count[subscribers_of(s, set)[i]];
+        most = count > most ? count : most;
+        least = count < least ? count : least;
     }
-    return most >= 2 && most - 2 >= least ? givers : 0;
+    return size > 1 && most - least >= gap;
 }
 
-/* Who gave or took does not sink in the other heap, nor need it: the largest count never grows and the smallest never shrinks, so who gave
- * one is within one of every giver left, and who took one within one of every taker. */
-static bool level_set(struct sticky *s, uint32_t set)
+static uint32_t make_givers(struct sticky *s, uint32_t set)
 {
-    uint32_t size = lt_roster_subscriber_count(s->roster, set);
-    if (size < 2)
-        return false; /* nobody to give to, or nobody at all */
-    list_owned(s, set);
-    uint32_t givers = list_givers(s, set);
-    if (!givers)
-        return false;
-    make_takers(s, set);
+    uint32_t size = lt_roster_subscriber_count(s->roster, set), givers = 0;
+    for (uint32_t i = 0; i < size; i++) {
+        uint32_t rank = subscribers_of(s, set)[i];
+        if (s->head[rank] != LT_NOBODY)
+            s->givers[givers++] = rank;
+    }
     make_heap(s, s->givers, givers);
-    while (givers && s->count[s->givers[0]] >= s->count[s->takers[0]] + 2) {
+    return givers;
+}
+
+/* Who gave or took does not sink in the other heap, nor need it: the largest count never grows and the smallest never shrinks, so
+ * before the gap is closed who gave takes nothing, and who took gives nothing. */
+static bool level_set(struct sticky *s, uint32_t set, uint32_t gap)
+{
+    if (!has_gap(s, set, gap))
+        return false;
+    uint32_t size = lt_roster_subscriber_count(s->roster, set);
+    list_owned(s, set);
+    make_takers(s, set);
+    bool any = false;
+    for (uint32_t givers = make_givers(s, set); givers; sink(s, s->givers, givers, 0)) {
         uint32_t from = s->givers[0], to = s->takers[0], p = s->head[from];
+        if (s->count[from] < s->count[to] + gap)
+            break;
         s->head[from] = s->next[p];
         s->roster->owner[p] = to;
         s->count[from]--;
         s->count[to]++;
         if (s->head[from] == LT_NOBODY)
             s->givers[0] = s->givers[--givers];
-        if (givers)
-            sink(s, s->givers, givers, 0);
         sink(s, s->takers, size, 0);
+        any = true;
     }
-    return true;
+    return any;
 }
 
+/* The widest gaps first, halving: who has far too many gives to who has far too few where they share a topic, before it
+ * would give to somebody in between, who would have to pass it on. */
 static void level(struct sticky *s)
 {
-    for (bool moved = true; moved;) {
-        moved = false;
-        for (uint32_t i = 0; i < s->roster->set_count; i++)
-            moved |= level_set(s, s->set_order[i]);
+    uint32_t gap = 2;
+    for (uint32_t rank = 0; rank < s->roster->input->member_count; rank++)
+        gap = s->count[rank] > gap ? s->count[rank] : gap;
+    for (bool last = false; !last; gap = gap / 2 < 2 ? 2 : gap / 2) {
+        last = gap == 2;
+        for (bool moved = true; moved;) {
+            moved = false;
+            for (uint32_t i = 0; i < s->roster->set_count; i++)
+                moved |= level_set(s, s->set_order[i], gap);
+        }
     }
 }
 
