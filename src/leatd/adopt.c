@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include <leat.h>
 #include "leatd/clients.h"
+#include "leatd/groups.h"
 #include "leatd/kept.h"
 #include "leatd/leases.h"
 #include "leatd/readers.h"
@@ -286,6 +287,10 @@ static int take_all(struct lt_worker *w)
     for (uint32_t id = 1; id < LT_CLIENTS_MAX; id++)
         if (w->clients[id])
             lt_readers_adopt(w, w->clients[id]);
+    r = lt_groups_adopt(w);
+    if (r < 0)
+        return r;
+    lt_point("adopt.groups");
     for (uint32_t id = 1; id < LT_CLIENTS_MAX; id++)
         if (w->coordinator->clients[id].state == LT_CLIENT_DEAD)
             lt_clients_clean(w, id);

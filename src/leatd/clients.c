@@ -23,6 +23,7 @@
 #include <leat.h>
 #include "leatd/control.h"
 #include "leatd/fold.h"
+#include "leatd/groups.h"
 #include "leatd/kept.h"
 #include "leatd/leases.h"
 #include "leatd/readers.h"
@@ -362,6 +363,7 @@ void lt_clients_left(struct lt_worker *w, struct lt_client *client)
     struct lt_client_entry *entry = entry_of(w, client->id);
     if (entry->state != LT_CLIENT_ALIVE)
         return;
+    lt_groups_client_gone(w, client); /* first: the heirs of its partitions wait */
     w->fate[client->id] = LT_OWNER_LEFT;
     lt_store_release32(&entry->state, LT_CLIENT_LEFT);
     lt_point("clients.left");
@@ -404,6 +406,7 @@ void lt_clients_dead(struct lt_worker *w, struct lt_client *client, const char *
 {
     uint32_t id = client->id;
     lt_worker_log(w, LT_LOG_DEBUG, "client %u (pid %d) %s", id, client->pid, how);
+    lt_groups_client_gone(w, client); /* before its entry says DEAD: what it committed is in its mailbox */
     if (client->conn)
         client->conn->client = NULL;
     lt_control_unwatch_client(w, client);

@@ -15,7 +15,7 @@
 
 #define NO_LIMIT UINT32_MAX
 
-enum kind { COUNT, SIZE, OCTAL, YES_NO, ON_FULL, PARTITIONER, LOG_LEVEL };
+enum kind { COUNT, MILLISECONDS, SIZE, OCTAL, YES_NO, ON_FULL, PARTITIONER, LOG_LEVEL };
 
 #define AT(field) offsetof(struct lt_config, field)
 
@@ -31,6 +31,10 @@ static const struct lt_setting settings[] = {
       INT64_MAX },
     { "max-memory-per-uid", "SIZE", "shared memory of one user's topics and clients", SIZE,
       AT(max_memory_per_uid), 0, INT64_MAX },
+    { "max-groups", "N", "consumer groups of the bus; half of them for one user", COUNT, AT(max_groups), 1,
+      NO_LIMIT },
+    { "group-retention", "MS", "how long an empty group keeps its committed offsets; 0: for ever",
+      MILLISECONDS, AT(group_retention_ms), 0, 100ull * 365 * 24 * 3600 * 1000 },
     { "stall-limit", "MS", "how long a claim may hold up readers before it is taken back", COUNT,
       AT(stall_limit_ms), 1, 600000 },
     { "max-start-pause", "MS", "longest pause before a worker that keeps dying is started again", COUNT,
@@ -78,6 +82,8 @@ void lt_config_init(struct lt_config *config)
     config->max_topics_per_uid = config->max_topics / 2;
     config->max_partitions_per_uid = config->max_partitions / 2;
     config->max_memory_per_uid = config->max_memory / 2;
+    config->max_groups = 1000;
+    config->group_retention_ms = 7ull * 24 * 3600 * 1000;
     config->stall_limit_ms = 100;
     config->max_start_pause_ms = 5000;
     config->socket_mode = 0666;
@@ -138,6 +144,7 @@ static int read_value(const struct lt_setting *setting, const char *text, uint64
 {
     switch ((enum kind)setting->kind) {
     case COUNT:
+    case MILLISECONDS:
         return read_number(text, 10, number);
     case SIZE:
         return lt_config_size(text, number);
@@ -171,7 +178,7 @@ int lt_config_set(struct lt_config *config, const char *name, const char *value)
             return lt_fail(LEAT_EINVAL, "%s: %s is outside %llu..%llu", name, value,
                            (unsigned long long)setting->min, (unsigned long long)setting->max);
         char *field = (char *)config + setting->at;
-        if (setting->kind == SIZE)
+        if (setting->kind == SIZE || setting->kind == MILLISECONDS)
             memcpy(field, &number, sizeof number);
         else
             memcpy(field, &(uint32_t){ (uint32_t)number }, sizeof(uint32_t));

@@ -17,6 +17,8 @@ struct lt_config {
     uint32_t max_topics, max_topics_per_uid;
     uint32_t max_partitions, max_partitions_per_uid;
     uint64_t max_memory, max_memory_per_uid; /* bytes of shared memory */
+    uint32_t max_groups;
+    uint64_t group_retention_ms; /* an empty group is forgotten then; 0: never */
     uint32_t stall_limit_ms;
     uint32_t max_start_pause_ms;
     uint32_t socket_mode;

@@ -25,6 +25,7 @@
 #include <leat.h>
 #include "leatd/clients.h"
 #include "leatd/fold.h"
+#include "leatd/groups.h"
 #include "leatd/leases.h"
 #include "leatd/maker.h"
 #include "leatd/readers.h"
@@ -451,6 +452,7 @@ static int tell_status(struct lt_worker *w, struct lt_conn *conn, const void *bo
                                         .keeper_pid = w->coordinator->keeper_pid,
                                         .worker_pid = w->coordinator->worker_pid,
                                         .topics = w->topic_count,
+                                        .groups = w->group_count,
                                         .clients = w->client_count };
     out->size = sizeof *reply;
     return 0;
@@ -479,25 +481,38 @@ struct kind {
     uint32_t size;
     bool for_clients; /* not on a control-only connection */
     int (*handle)(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out);
+    lt_group_request_fn *group; /* instead of handle: a body of `size` bytes or more */
 };
 
 static const struct kind kinds[] = {
-    [LT_MSG_HELLO] = { sizeof(struct lt_hello), false, say_hello },
-    [LT_MSG_BYE] = { 0, false, say_bye },
-    [LT_MSG_TOPIC_CREATE] = { sizeof(struct lt_topic_create), false, create_topic },
-    [LT_MSG_TOPIC_DELETE] = { sizeof(struct lt_name), false, delete_topic },
-    [LT_MSG_TOPIC_LIST] = { sizeof(struct lt_name), false, list_topics },
-    [LT_MSG_TOPIC_DESCRIBE] = { sizeof(struct lt_topic_describe), false, describe_topic },
-    [LT_MSG_TOPIC_ATTACH] = { sizeof(struct lt_topic_attach), true, attach_topic },
-    [LT_MSG_TOPIC_DETACH] = { sizeof(struct lt_topic_detach), true, detach_topic },
-    [LT_MSG_RING_ATTACH] = { sizeof(struct lt_ring_attach), true, attach_ring },
-    [LT_MSG_CONSUMER_OPEN] = { sizeof(struct lt_consumer_open), true, open_consumer },
-    [LT_MSG_CONSUMER_CLOSE] = { sizeof(struct lt_consumer_close), true, close_consumer },
-    [LT_MSG_READER_OPEN] = { sizeof(struct lt_reader_open), true, open_reader },
-    [LT_MSG_READER_CLOSE] = { sizeof(struct lt_reader_close), true, close_reader },
-    [LT_MSG_STATUS] = { 0, false, tell_status },
-    [LT_MSG_CLIENTS] = { sizeof(struct lt_clients), false, tell_clients },
-    [LT_MSG_FOLD] = { 0, false, fold_now },
+    [LT_MSG_HELLO] = { sizeof(struct lt_hello), false, say_hello, NULL },
+    [LT_MSG_BYE] = { 0, false, say_bye, NULL },
+    [LT_MSG_TOPIC_CREATE] = { sizeof(struct lt_topic_create), false, create_topic, NULL },
+    [LT_MSG_TOPIC_DELETE] = { sizeof(struct lt_name), false, delete_topic, NULL },
+    [LT_MSG_TOPIC_LIST] = { sizeof(struct lt_name), false, list_topics, NULL },
+    [LT_MSG_TOPIC_DESCRIBE] = { sizeof(struct lt_topic_describe), false, describe_topic, NULL },
+    [LT_MSG_TOPIC_ATTACH] = { sizeof(struct lt_topic_attach), true, attach_topic, NULL },
+    [LT_MSG_TOPIC_DETACH] = { sizeof(struct lt_topic_detach), true, detach_topic, NULL },
+    [LT_MSG_RING_ATTACH] = { sizeof(struct lt_ring_attach), true, attach_ring, NULL },
+    [LT_MSG_CONSUMER_OPEN] = { sizeof(struct lt_consumer_open), true, open_consumer, NULL },
+    [LT_MSG_CONSUMER_CLOSE] = { sizeof(struct lt_consumer_close), true, close_consumer, NULL },
+    [LT_MSG_READER_OPEN] = { sizeof(struct lt_reader_open), true, open_reader, NULL },
+    [LT_MSG_READER_CLOSE] = { sizeof(struct lt_reader_close), true, close_reader, NULL },
+    [LT_MSG_STATUS] = { 0, false, tell_status, NULL },
+    [LT_MSG_CLIENTS] = { sizeof(struct lt_clients), false, tell_clients, NULL },
+    [LT_MSG_FOLD] = { 0, false, fold_now, NULL },
+    [LT_MSG_TOPIC_NAME] = { sizeof(struct lt_topic_name), true, NULL, lt_groups_topic_name },
+    [LT_MSG_GROUP_JOIN] = { sizeof(struct lt_group_join), true, NULL, lt_groups_join },
+    [LT_MSG_GROUP_LEAVE] = { sizeof(struct lt_group_leave), true, NULL, lt_groups_leave },
+    [LT_MSG_GROUP_SYNC] = { sizeof(struct lt_group_sync), true, NULL, lt_groups_sync },
+    [LT_MSG_GROUP_RELEASE] = { sizeof(struct lt_group_release), true, NULL, lt_groups_release },
+    [LT_MSG_GROUP_COMMIT] = { sizeof(struct lt_group_commit), false, NULL, lt_groups_commit },
+    [LT_MSG_GROUP_OFFSETS] = { sizeof(struct lt_group_offsets), false, NULL, lt_groups_offsets },
+    [LT_MSG_GROUP_LIST] = { sizeof(struct lt_group_list), false, NULL, lt_groups_list },
+    [LT_MSG_GROUP_DESCRIBE] = { sizeof(struct lt_group_describe), false, NULL, lt_groups_describe },
+    [LT_MSG_GROUP_DELETE] = { sizeof(struct lt_name), false, NULL, lt_groups_delete },
+    [LT_MSG_GROUP_VIEW] = { sizeof(struct lt_group_view), true, NULL, lt_groups_view },
+    [LT_MSG_GROUP_PROPOSE] = { sizeof(struct lt_group_propose), true, NULL, lt_groups_propose },
 };
 
 /* Another build's HELLO may have another size: what tells the builds apart stands in front. */
@@ -523,18 +538,21 @@ static int handle(struct lt_worker *w, struct lt_conn *conn, const struct lt_msg
     if (head->size != received)
         return lt_fail(LEAT_EPROTO, "%s: the head says %u bytes, %zu came", lt_msg_name(head->type),
                        head->size, received);
-    if (head->type >= sizeof kinds / sizeof *kinds || !kinds[head->type].handle || head->flags != 0)
+    if (head->type >= sizeof kinds / sizeof *kinds ||
+        (!kinds[head->type].handle && !kinds[head->type].group) || head->flags != 0)
         return lt_fail(LEAT_EPROTO, "type %u, flags %u: no request", head->type, head->flags);
     const struct kind *kind = &kinds[head->type];
     if (head->type == LT_MSG_HELLO && size != kind->size)
         return refuse_hello(body, size);
-    if (size != kind->size)
+    if (kind->group ? size < kind->size : size != kind->size)
         return lt_fail(LEAT_EPROTO, "%s: a body of %u bytes; wanted %u", lt_msg_name(head->type), size,
                        kind->size);
     if (head->type != LT_MSG_HELLO && !conn->said_hello)
         return lt_fail(LEAT_EPROTO, "%s: before hello", lt_msg_name(head->type));
     if (kind->for_clients && !conn->client)
         return lt_fail(LEAT_EPROTO, "%s: this connection is no client's", lt_msg_name(head->type));
+    if (kind->group)
+        return kind->group(w, conn, body, size, out->body, LT_MSG_MAX - (uint32_t)sizeof *head, &out->size);
     return kind->handle(w, conn, body, out);
 }
 

@@ -20,6 +20,7 @@
 #include "base/atomic.h"
 #include "base/err.h"
 #include <leat.h>
+#include "leatd/groups.h"
 #include "leatd/topics.h"
 #include "leatd/warden.h"
 
@@ -150,6 +151,7 @@ int lt_readers_close_consumer(struct lt_worker *w, struct lt_client *client, uin
     struct lt_bell_entry *entry = &w->coordinator->bells[bell];
     if (entry->client != client->id)
         return 0; /* closed before a reconnect */
+    lt_groups_bell_gone(w, bell);
     close_readers_of(w, client, bell);
     lt_point("consumer.close");
     lt_store_release32(&entry->client, 0);
@@ -214,6 +216,7 @@ int lt_readers_close(struct lt_worker *w, struct lt_client *client, uint32_t ent
     uint64_t ident = client->idents ? client->idents[entry] : 0;
     if (ident == 0)
         return 0; /* closed before a reconnect, or never open */
+    lt_groups_reader_gone(w, ident_bell(ident), ident_topic(ident), ident_partition(ident));
     client->idents[entry] = 0;
     client->reader_count--;
     struct lt_part *part = part_of(w, ident);

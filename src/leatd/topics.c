@@ -24,6 +24,7 @@
 #include "base/futex.h"
 #include <leat.h>
 #include "leatd/fold.h"
+#include "leatd/groups.h"
 #include "leatd/maker.h"
 #include "leatd/readers.h"
 #include "leatd/warden.h"
@@ -124,6 +125,7 @@ void lt_topics_moved(struct lt_worker *w)
     uint64_t *seq = &w->coordinator->topics_seq;
     /* [topics.seq] release: whoever sees the number sees the page's state. */
     lt_store_release64(seq, lt_load_relaxed64(seq) + 1);
+    lt_groups_topics(w);
     for (uint32_t b = 0; b < LT_BELLS; b++)
         if (lt_load_relaxed32(&w->coordinator->bells[b].client) != 0)
             lt_bell_ring(&w->bells->bells[b]);
@@ -373,6 +375,14 @@ static void fill_row(struct lt_part *part, struct lt_partition_row *row)
         if (ring == page->current_ring || row->log_start_offset < gate->end_offset)
             return;
     }
+}
+
+void lt_topics_bounds(struct lt_part *part, uint64_t *start, uint64_t *end)
+{
+    struct lt_partition_row row;
+    fill_row(part, &row);
+    *start = row.log_start_offset;
+    *end = row.log_end_offset;
 }
 
 static uint32_t count_writers(const struct lt_topic *topic)

@@ -65,10 +65,12 @@ int lt_topics_remove(struct lt_worker *w, struct lt_conn *conn, uint32_t number,
 /* Fills at most size bytes; returns rows or an error. */
 int lt_topics_describe(struct lt_worker *w, const struct lt_topic_describe *request,
                        struct lt_topic_describe_answer *answer, uint32_t size, uint32_t *used);
+/* The first offset that can be read, and the one that the next record gets. */
+void lt_topics_bounds(struct lt_part *part, uint64_t *start, uint64_t *end);
 /* Names after `after`, sorted, as many as fit. */
 int lt_topics_list(struct lt_worker *w, const char *after, char *names, uint32_t size, uint32_t *used);
 
-/* Wakes everybody who watches topics_seq, after it has moved. */
+/* Topics are others: topics_seq, groups, and everybody who sleeps on a bell. Under the lock. */
 void lt_topics_moved(struct lt_worker *w);
 void lt_part_wake_room(struct lt_partition *page);
 

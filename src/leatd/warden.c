@@ -22,6 +22,7 @@
 #include "base/futex.h"
 #include <leat.h>
 #include "leatd/fold.h"
+#include "leatd/groups.h"
 #include "leatd/kept.h"
 #include "leatd/readers.h"
 #include "leatd/rotate.h"
@@ -450,6 +451,10 @@ static int64_t fold_and_plan(struct lt_worker *w)
         }
         until_ns = w->fold_at_ns;
     }
+    if (w->groups_at_ns != 0 && now_ns >= w->groups_at_ns)
+        lt_groups_tick(w, now_ns);
+    if (w->groups_at_ns != 0 && w->groups_at_ns < until_ns)
+        until_ns = w->groups_at_ns;
     for (uint32_t i = 0; i < w->watched_count; i++)
         if (w->watched[i]->deadline_ns < until_ns)
             until_ns = w->watched[i]->deadline_ns;

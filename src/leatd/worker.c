@@ -18,6 +18,7 @@
 #include "leatd/clients.h"
 #include "leatd/control.h"
 #include "leatd/fold.h"
+#include "leatd/groups.h"
 #include "leatd/leases.h"
 #include "leatd/maker.h"
 #include "leatd/topics.h"
@@ -87,6 +88,7 @@ static void free_all(struct lt_worker *w)
     lt_control_free(w);
     lt_leases_free(w);
     lt_fold_close(w);
+    lt_groups_free(w);
     w->keep.alone = true; /* what is dropped now is dropped here only */
     while (w->globals && (topic = lt_topics_next(w, NULL))) {
         lt_topics_forget(w, topic);

@@ -143,6 +143,7 @@ struct lt_conn {
 };
 
 struct lt_lease_group;
+struct lt_kept_group;
 struct lt_job;
 struct look;
 
@@ -172,6 +173,13 @@ struct lt_worker {
     uint32_t client_count;
     uint32_t last_client_id;
     uint32_t client_generation;
+
+    /* groups */
+    struct lt_kept_group *groups;
+    uint32_t group_count;
+    struct lt_kept_group *group_of_bell[LT_BELLS]; /* which the consumer with this bell is a member of */
+    uint32_t seat_of_bell[LT_BELLS];
+    int64_t groups_at_ns; /* the warden looks at groups then; 0: not planned */
 
     /* control */
     pthread_t control_thread;

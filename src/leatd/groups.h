@@ -1,0 +1,109 @@
+/* groups: the coordinator of consumer groups: what src/group says is to be done, done to pages, mailboxes and bells.
+ *
+ *   groups.c          the table, pages, what the machine's hooks do, deaths, time, adoption
+ *   group_topics.c    subscriptions: names to topics to parts
+ *   group_requests.c  what members and others ask
+ *
+ * A member is a consumer, known by its bell; index m is its place in machine.members, in agents and, as a seat, in the page. A part is
+ * a partition that the group knows; index p is its place in machine.parts and in the page.
+ */
+#ifndef LT_LEATD_GROUPS_H
+#define LT_LEATD_GROUPS_H
+
+#include "group/group.h"
+#include "leatd/worker.h"
+#include "shm/grouppage.h"
+
+/* What leatd knows of a member besides its seat. */
+struct lt_agent {
+    uint32_t client, bell; /* of a static member that is away: 0 */
+    uint32_t serial;       /* 0: no member */
+    uint64_t polls;
+    int64_t polled_ns; /* when the count was last seen to move */
+    int64_t max_poll_interval_ns, session_timeout_ns;
+    char id[128];
+    char client_id[96], instance_id[96];
+    char *names; /* the subscription as it was said: '=' or '~', a name, 0 */
+    uint32_t names_bytes;
+    uint32_t *topics; /* ids of those that exist and may be read */
+    uint32_t topic_count;
+};
+
+struct lt_kept_group {
+    struct lt_kept_group *next;
+    struct lt_worker *w;
+    char name[256];
+    void *page;
+    uint64_t page_bytes, number;
+    struct lt_group_head *head;
+    struct lt_group machine;
+    struct lt_agent *agents;       /* [head->member_room] */
+    struct lt_group_topic *topics; /* what somebody subscribes to */
+    void *room[2];                 /* for plans */
+    size_t room_bytes[2];
+    uint64_t proposed_round; /* of the proposal that has begun to come */
+    int64_t now_ns;          /* of the event that is being taken */
+    int64_t deadline_ns;     /* look again then; 0: never */
+};
+
+static inline struct lt_group_seat *lt_seat(struct lt_kept_group *g, uint32_t m)
+{
+    return lt_group_seat(g->page, m);
+}
+static inline struct lt_group_place *lt_place_of(struct lt_kept_group *g, uint32_t p)
+{
+    return lt_group_place(g->page, g->head->member_room, p);
+}
+
+/* All under the lock. */
+int lt_groups_adopt(struct lt_worker *w);
+/* All of this client's members are over: before its readers are closed. */
+void lt_groups_client_gone(struct lt_worker *w, const struct lt_client *client);
+/* A consumer is closed that did not leave. */
+void lt_groups_bell_gone(struct lt_worker *w, uint32_t bell);
+/* A member closes its reader of a partition: what it committed there is read for the last time. */
+void lt_groups_reader_gone(struct lt_worker *w, uint32_t bell, uint32_t topic_id, uint32_t partition);
+/* Topics were created or deleted. */
+void lt_groups_topics(struct lt_worker *w);
+/* What is due; sets w->groups_at_ns, when to come again (0: never). */
+void lt_groups_tick(struct lt_worker *w, int64_t now_ns);
+void lt_groups_free(struct lt_worker *w);
+
+/* --- among the three files --- */
+
+/* NULL, or the group by that name. */
+struct lt_kept_group *lt_groups_find(struct lt_worker *w, const char *name);
+/* Makes it, owned by the peer. NULL with a message; *r says which error. */
+struct lt_kept_group *lt_groups_make(struct lt_worker *w, const struct lt_peer *peer, const char *name,
+                                     int *r);
+void lt_groups_drop(struct lt_worker *w, struct lt_kept_group *g);
+/* Room for one more seat, or for so many more places: may move the page. 0 or an error with a message. */
+int lt_groups_room(struct lt_kept_group *g, uint32_t seats, uint32_t places);
+/* The member with this bell; *m is its index. */
+struct lt_kept_group *lt_groups_of_bell(struct lt_worker *w, uint32_t bell, uint32_t *m);
+/* Takes a seat for a consumer, whose agent is filled in from `join`. */
+void lt_groups_sit_down(struct lt_kept_group *g, uint32_t m, const struct lt_client *client,
+                        const struct lt_group_join *join, uint32_t serial);
+/* Lets the machine take its next step, and plans when to look again. */
+void lt_groups_settle(struct lt_kept_group *g);
+/* What its owner has committed by now, or the page's. */
+uint64_t lt_groups_committed(struct lt_kept_group *g, uint32_t p);
+/* The place of a partition, or LT_NOBODY. */
+uint32_t lt_groups_place(struct lt_kept_group *g, uint32_t topic_id, uint32_t partition);
+/* A new place. */
+uint32_t lt_groups_add_place(struct lt_kept_group *g, uint32_t topic_id, uint32_t partition, bool fresh);
+
+/* group_topics.c: sets the agent's subscription. `peer` may read them; LEAT_EPERM for one that it may not and asked for by name. */
+int lt_groups_subscribe(struct lt_kept_group *g, uint32_t m, const struct lt_peer *peer, const char *names,
+                        uint32_t bytes, bool *changed);
+/* Topics and parts of the machine, from all subscriptions. 0 or an error; *changed: they are others. */
+int lt_groups_refresh(struct lt_kept_group *g, bool *changed);
+
+/* group_requests.c: one request each; the answer's body in out, its size in *size. */
+typedef int lt_group_request_fn(struct lt_worker *w, struct lt_conn *conn, const void *body,
+                                uint32_t body_bytes, void *out, uint32_t room, uint32_t *size);
+lt_group_request_fn lt_groups_join, lt_groups_leave, lt_groups_sync, lt_groups_release, lt_groups_commit,
+    lt_groups_offsets, lt_groups_list, lt_groups_describe, lt_groups_delete, lt_groups_view,
+    lt_groups_propose, lt_groups_topic_name;
+
+#endif
