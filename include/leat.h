@@ -526,6 +526,31 @@ LEAT_API int leat_group_reset(leat_bus *bus, const char *group, const leat_offse
 /* Errors: LEAT_EINUSE (it has members), LEAT_ENOGROUP, LEAT_EPERM, LEAT_EGONE. */
 LEAT_API int leat_group_delete(leat_bus *bus, const char *group);
 
+/* A dry run of an assignor, for which no bus is needed. */
+typedef struct leat_plan_topic {
+    const char *topic;
+    uint32_t partitions;
+} leat_plan_topic;
+typedef struct leat_plan_member {
+    const char *member_id;     /* unique */
+    const char *instance_id;   /* NULL: no static member */
+    const char *const *topics; /* what it subscribes to; those that are not there have nothing to give */
+    int topic_count;
+    const leat_partition *owned; /* what it says it owns; what is not there does not count */
+    int owned_count;
+    int64_t
+        generation; /* of `owned`: of two that own the same the higher is right, of equal ones none; -1: unknown */
+    leat_partition *parts; /* answer: by topic and number; the topic's name is the caller's */
+    int part_count;
+} leat_plan_member;
+/* Sets parts and part_count of each member, to be freed with leat_group_plan_free(). Range and round robin order members as
+ * Kafka does: static ones by instance id, then the others by member id. LEAT_COOPERATIVE_STICKY answers one round (KIP-429): what
+ * another member still owns is nobody's yet. LEAT_FAILOVER takes members as they joined.
+ * Errors: LEAT_EINVAL (LEAT_CUSTOM, a topic twice), LEAT_ELIMIT (above 2^24 partitions), LEAT_ENOMEM. */
+LEAT_API int leat_group_plan(enum leat_assignor assignor, const leat_plan_topic *topics, int topic_count,
+                             leat_plan_member *members, int member_count);
+LEAT_API void leat_group_plan_free(leat_plan_member *members, int member_count);
+
 /* --- the bus seen from outside --------------------------------------------------------------------- */
 
 typedef struct leat_client_info {
