@@ -333,8 +333,9 @@ static void member_gone(struct lt_kept_group *g, uint32_t m, enum lt_group_why w
     struct lt_agent *agent = &g->agents[m];
     g->now_ns = lt_clock_mono_ns();
     if (agent->instance_id[0] != 0) {
-        lt_seat(g, m)->away_ms = (uint64_t)lt_clock_real_ms();
         lt_group_away(&g->machine, m, g->now_ns + agent->session_timeout_ns);
+        /* Behind what is saved: a worker that dies before this leaves an eviction to finish, and no commit is lost. */
+        lt_seat(g, m)->away_ms = (uint64_t)lt_clock_real_ms();
         g->w->group_of_bell[agent->bell] = NULL;
         agent->client = agent->bell = 0;
     } else {
