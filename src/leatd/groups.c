@@ -24,6 +24,7 @@
 #include "base/err.h"
 #include "base/futex.h"
 #include "leatd/topics.h"
+#include "shm/member.h"
 
 #define NS_PER_MS 1000000ll
 #define ADOPTION_NS (1000 * NS_PER_MS) /* members that a new worker waits for */
@@ -76,18 +77,12 @@ static struct lt_reader *reader_of(struct lt_kept_group *g, uint32_t p, uint32_t
     return NULL;
 }
 
-static bool is_offset(uint64_t offset)
-{
-    return offset <= INT64_MAX; /* a member's word is input */
-}
-
 uint64_t lt_groups_committed(struct lt_kept_group *g, uint32_t p)
 {
     uint32_t owner = g->machine.parts[p].owner;
     const struct lt_reader *reader = owner != LT_NOBODY ? reader_of(g, p, owner) : NULL;
-    /* [group.commit] acquire: a commit that returned before our membarrier is seen. */
-    uint64_t committed = reader ? lt_load_acquire64(&reader->committed) : LT_COMMIT_NONE;
-    return is_offset(committed) ? committed : lt_place_of(g, p)->committed;
+    uint64_t committed = reader ? lt_member_committed(reader) : LT_COMMIT_NONE;
+    return committed != LT_COMMIT_NONE ? committed : lt_place_of(g, p)->committed;
 }
 
 static void fence(void *user, uint32_t m)
@@ -97,8 +92,7 @@ static void fence(void *user, uint32_t m)
     uint32_t bell = g->agents[m].bell;
     struct lt_member_word *word = &w->coordinator->members[bell];
     lt_point("group.fence");
-    /* [group.fence] then the membarrier: a commit stored `committed` before it, and is read below, or it sees the new fence. */
-    lt_store_release32(&word->fence, word->fence + 1);
+    lt_member_fence(word); /* [group.fence]; what it commits later does not count */
     lt_point("group.fence.after");
     lt_membarrier();
     lt_store_release32(&word->version, word->version + 1);
@@ -109,9 +103,9 @@ static void save(void *user, uint32_t p, uint32_t m)
 {
     struct lt_kept_group *g = user;
     struct lt_reader *reader = reader_of(g, p, m);
-    uint64_t committed = reader ? lt_load_acquire64(&reader->committed) : LT_COMMIT_NONE;
+    uint64_t committed = reader ? lt_member_committed(reader) : LT_COMMIT_NONE;
     lt_point("group.save");
-    if (is_offset(committed))
+    if (committed != LT_COMMIT_NONE)
         lt_store_relaxed64(&lt_place_of(g, p)->committed, committed);
 }
 
