@@ -13,6 +13,9 @@
 //! |               | [CONFIGURATION] [--each SECONDS] [--replay CONFIGURATION:SCHEDULE --trace]              |
 //! | test:mutants  | applies each edit of tests/model/mutants.txt to a copy; model or unit tests must notice;   |
 //! |               | wants gcc; ARGS: [--sample N] [--seed S] [--jobs N] [--seconds S] [NAME]...              |
+//! | test:step     | single-steps the compiled client and tries at every instruction what can happen there:    |
+//! |               | tests/model/step; wants gcc, or skips its builds; ARGS: [--sample] [--self]             |
+//! |               | [--build gcc-O2] [--path NAME] [--at N] [--mutant NAME] [--uncovered]                   |
 //! | test:install  | programs compiled against what `install` lays down                                      |
 //! | test:long     | `test` with the long tests, and the others' loops worth more time                       |
 //! | test:ubsan    | test:unit under UndefinedBehaviorSanitizer                                              |
@@ -97,6 +100,7 @@ const Kit = struct {
         kit.core = core(kit, .static);
         kit.leatd = program(kit, "leatd", &.{"src/leatd/main.c"});
         kit.leat = program(kit, "leat", sources(b, "tools/leat", .all));
+        linkJansson(kit.leat);
         return kit;
     }
 };
@@ -124,8 +128,10 @@ pub fn build(b: *std.Build) void {
     testStep("test:fault", "Run tests/fault", debug, fault, &.{.fault});
     step(b, "test:model", "Explore the ring's interleavings", model(debug));
     step(b, "test:mutants", "Apply single wrong edits; each must be noticed", mutants(debug));
+    step(b, "test:step", "Try every instruction of the compiled paths", stepper(fast, b.args));
     testStep("test:install", "Run tests/install", debug, fault, &.{.install});
     testStep("test:long", "Run every test, the long ones too", debug, fault, &all);
+    before(b, "test:long", stepper(fast, null));
     testStep("test:ubsan", "Run tests/unit under UBSan", ubsan, fault, &unit);
     testStep("test:tsan", "Run tests/unit under TSan", tsan, fault, &unit);
     step(b, "test:asan", "Run tests/unit under ASan (with gcc)", asan(debug));
@@ -200,6 +206,20 @@ fn program(kit: Kit, name: []const u8, files: []const []const u8) *Compile {
     addC(module, files);
     module.linkLibrary(kit.core);
     return kit.b.addExecutable(.{ .name = name, .root_module = module, .use_llvm = true, .use_lld = true });
+}
+
+/// The command line tool's JSON parser: Debian's, and into the program, which runs where libjansson.so is not. The
+/// library is not to be found by -l: the machine's directory of libraries has a libc, too, and that is Zig's here.
+fn linkJansson(exe: *Compile) void {
+    const b = exe.step.owner;
+    const triple = b.fmt("{s}-linux-gnu", .{@tagName(builtin.cpu.arch)});
+    for ([_][]const u8{ b.fmt("/usr/lib/{s}", .{triple}), "/usr/lib", "/usr/lib64", "/usr/local/lib" }) |dir| {
+        const path = b.fmt("{s}/libjansson.a", .{dir});
+        std.fs.accessAbsolute(path, .{}) catch continue;
+        exe.root_module.addObjectFile(.{ .cwd_relative = path });
+        return;
+    }
+    exe.root_module.linkSystemLibrary("jansson", .{}); // whoever has it elsewhere says where
 }
 
 /// A program of one file, as a user of the library writes it, in C or in C++ (without the C++ runtime, which leat.h has
@@ -392,6 +412,23 @@ fn mutants(kit: Kit) *Run {
     return run;
 }
 
+/// The tracer. It builds its tracees itself, with both compilers at two levels: what they are built from, and what a user gets
+/// (`kit` is a release) for the rest.
+fn stepper(kit: Kit, args: ?[]const []const u8) *Run {
+    const b = kit.b;
+    const module = cModule(kit);
+    module.addIncludePath(b.path("tests/model/step"));
+    addC(module, list(b, "tests/model/step", isC));
+    module.linkLibrary(kit.core);
+    const exe = b.addExecutable(.{ .name = "step", .root_module = module, .use_llvm = true, .use_lld = true });
+    const run = b.addRunArtifact(exe);
+    run.addArgs(&.{ "--root", b.build_root.path orelse ".", "--gcc", "gcc", "--zig", b.graph.zig_exe });
+    run.addArgs(&.{ "--flags", std.mem.join(b.allocator, " ", &c_flags) catch @panic("OOM"), "--rest" });
+    run.addArtifactArg(kit.core);
+    if (args) |typed| run.addArgs(typed);
+    return run;
+}
+
 fn asan(kit: Kit) *Run {
     const run = script(kit.b, ".ci/asan");
     run.addArtifactArg(runner(kit));
@@ -408,6 +445,13 @@ fn step(b: *std.Build, name: []const u8, description: []const u8, run: *Run) voi
     run.stdio = .inherit;
     run.has_side_effects = true;
     b.step(name, description).dependOn(&run.step);
+}
+
+/// Something else that a step runs, first, so that the step's own summary stays the last line.
+fn before(b: *std.Build, name: []const u8, run: *Run) void {
+    run.stdio = .inherit;
+    run.has_side_effects = true;
+    b.top_level_steps.get(name).?.step.dependencies.items[0].dependOn(&run.step);
 }
 
 /// A bash script of this repository.
