@@ -38,6 +38,7 @@ TEST(without_a_command_or_with_an_unknown_one_it_is_a_matter_of_usage)
     check_fails(leat(NULL, NULL, "flood"), 2, "flood", "flood: no such command");
     check_fails(leat(NULL, NULL, "topic"), 2, "topic", "create, list, describe or delete?");
     check_fails(leat(NULL, NULL, "topic", "flood"), 2, "topic", "topic flood: no such command");
+    check_fails(leat(NULL, NULL, "group", "flood"), 2, "group", "group flood: no such command: plan");
     check_fails(leat(NULL, NULL, "--flood"), 2, "", "--flood: no such option");
     check_fails(leat(NULL, NULL, "status", "--flood"), 2, "status", "status: --flood: no such option");
     check_fails(leat(NULL, NULL, "status", "-x"), 2, "status", "status: -x: no such option");
@@ -60,7 +61,7 @@ TEST(help_and_version_go_to_stdout)
 
 TEST(names_that_are_taken_say_that_they_come_later)
 {
-    static const char *const names[] = { "repartition", "migrate", "pipe", "size", "keys", "perf", "group" };
+    static const char *const names[] = { "repartition", "migrate", "pipe", "size", "keys", "perf" };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct said said = leat(NULL, NULL, names[i], "--anything", "at all");
         CHECK_EQ(said.exit, 1);

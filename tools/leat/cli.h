@@ -50,6 +50,7 @@ int topic_describe_main(struct cli *cli, int argc, char **argv);
 int topic_delete_main(struct cli *cli, int argc, char **argv);
 int produce_main(struct cli *cli, int argc, char **argv);
 int consume_main(struct cli *cli, int argc, char **argv);
+int group_plan_main(struct cli *cli, int argc, char **argv);
 int run_main(struct cli *cli, int argc, char **argv);
 
 #endif

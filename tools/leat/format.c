@@ -128,7 +128,7 @@ void format_print_json(const leat_record *record, FILE *out)
     struct json json = { .out = out };
     json_open(&json, '{');
     json_key(&json, "topic");
-    json_string(&json, record->topic);
+    json_text(&json, record->topic);
     json_key(&json, "partition");
     json_uint(&json, record->partition);
     json_key(&json, "offset");

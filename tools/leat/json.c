@@ -27,7 +27,7 @@ void json_close(struct json *json, char bracket)
 
 void json_key(struct json *json, const char *name)
 {
-    json_string(json, name);
+    json_text(json, name);
     putc_unlocked(':', json->out);
     json->comma = false;
 }
@@ -100,7 +100,7 @@ void json_bytes(struct json *json, const void *bytes, size_t size)
     putc_unlocked('"', json->out);
 }
 
-void json_string(struct json *json, const char *string)
+void json_text(struct json *json, const char *string)
 {
     json_bytes(json, string, string ? strlen(string) : 0);
 }

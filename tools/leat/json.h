@@ -19,7 +19,7 @@ void json_key(struct json *json, const char *name);
 
 /* Bytes that are no UTF-8 become \u0080 to \u00ff, one for one. NULL is null. */
 void json_bytes(struct json *json, const void *bytes, size_t size);
-void json_string(struct json *json, const char *string);
+void json_text(struct json *json, const char *string);
 void json_int(struct json *json, int64_t number);
 void json_uint(struct json *json, uint64_t number);
 void json_float(struct json *json, double number);

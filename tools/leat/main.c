@@ -71,10 +71,13 @@ static const struct command commands[] = {
       "  --client-id ID       the name that `status --clients` shows\n"
       "  --max-poll-records N at most N records between two flushes (default 500)\n"
       "  --trace-rebalance    say which partitions are read\n" },
+    { "group", "plan", group_plan_main, "what an assignor would do, without a bus",
+      "--assignor NAME [FILE]\n"
+      "  --assignor NAME      range, roundrobin, sticky, cooperative-sticky (one round) or failover\n"
+      "  FILE                 JSON: topics, members, owned, generation, instance_id (default stdin)\n" },
     { NULL, "run", run_main, "run a command with a bus of its own",
       "[--verbose] [--] COMMAND [ARGUMENT]...\n"
       "  --verbose            leatd's messages on stderr\n" },
-    { NULL, "group", NULL, NULL, NULL },
     { NULL, "repartition", NULL, NULL, NULL },
     { NULL, "migrate", NULL, NULL, NULL },
     { NULL, "pipe", NULL, NULL, NULL },
@@ -194,12 +197,33 @@ static const struct command *find_command(char **words, int count)
     return NULL;
 }
 
+/* The commands of a group, as "a, b, c" and with another last separator. */
+static void list_names(const char *group, const char *last, char *out, size_t out_size)
+{
+    const char *separator = "";
+    size_t size = 0;
+    int left = 0;
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        left += commands[i].run && commands[i].group && strcmp(commands[i].group, group) == 0;
+    *out = 0;
+    for (int i = 0; i < COMMAND_COUNT && size < out_size; i++) {
+        const struct command *c = &commands[i];
+        if (!c->run || !c->group || strcmp(c->group, group) != 0)
+            continue;
+        size += (size_t)snprintf(out + size, out_size - size, "%s%s", separator, c->name);
+        separator = --left == 1 ? last : ", ";
+    }
+}
+
 static int misnamed(struct cli *cli, char **words, int count)
 {
-    if (strcmp(words[0], "topic") == 0 && count > 1 && words[1][0] != '-')
-        cli_misused(cli, "topic %s: no such command: create, list, describe, delete", words[1]);
-    if (strcmp(words[0], "topic") == 0)
-        cli_misused(cli, "topic: create, list, describe or delete?");
+    char names[160];
+    list_names(words[0], ", ", names, sizeof names);
+    if (*names && count > 1 && words[1][0] != '-')
+        cli_misused(cli, "%s %s: no such command: %s", words[0], words[1], names);
+    list_names(words[0], " or ", names, sizeof names);
+    if (*names)
+        cli_misused(cli, "%s: %s?", words[0], names);
     cli_misused(cli, "%s: no such command", words[0]);
 }
 

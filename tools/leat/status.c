@@ -119,11 +119,11 @@ static void json_client(struct json *json, const leat_client_info *client)
     json_key(json, "uid");
     json_uint(json, client->uid);
     json_key(json, "state");
-    json_string(json, client->state);
+    json_text(json, client->state);
     json_key(json, "program");
-    json_string(json, client->program);
+    json_text(json, client->program);
     json_key(json, "client_id");
-    json_string(json, client->client_id);
+    json_text(json, client->client_id);
     json_key(json, "producers");
     json_uint(json, client->producers);
     json_key(json, "consumers");
@@ -139,9 +139,9 @@ static void json_counter(struct json *json, const leat_counter *counter)
 {
     json_open(json, '{');
     json_key(json, "name");
-    json_string(json, counter->name);
+    json_text(json, counter->name);
     json_key(json, "topic");
-    json_string(json, *counter->topic ? counter->topic : NULL);
+    json_text(json, *counter->topic ? counter->topic : NULL);
     json_key(json, "partition");
     if (counter->partition < 0)
         json_bytes(json, NULL, 0);
@@ -162,7 +162,7 @@ static void print_json(const struct found *found, const struct wish *wish)
     struct json json = { .out = stdout };
     json_open(&json, '{');
     json_key(&json, "bus");
-    json_string(&json, found->bus);
+    json_text(&json, found->bus);
     if (found->status)
         json_status(&json, found->status);
     if (found->status && wish->clients) {

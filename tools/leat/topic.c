@@ -151,7 +151,7 @@ static int delete_one(const struct cli *cli, leat_bus *bus, const char *topic, v
     struct json json = { .out = stdout };
     json_open(&json, '{');
     json_key(&json, "topic");
-    json_string(&json, topic);
+    json_text(&json, topic);
     json_key(&json, "deleted");
     json_bool(&json, true);
     json_close(&json, '}');
