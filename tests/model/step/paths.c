@@ -205,6 +205,7 @@ const struct path paths[] = {
     { "sleep-sent", "poll: a record comes behind the arming", CONSUMES, .twist = TWIST_SENT,
       .result = INT32_MAX, .place = place_reader_asleep },
     { "keep", "poll of a gate: keep and knock", CONSUMES, .place = place_starving },
+    { "commit", "poll and commit as a member of a group", CONSUMES, .sampled = true, .place = place_records },
     { "repair", "leatd: repair of what a dead producer left", LEATD, .sampled = true, .place = place_wreck },
     { "reclaim", "leatd: reclaim", LEATD, .place = place_mixed },
     { "rotate", "leatd: rotation", LEATD, .place = place_some },

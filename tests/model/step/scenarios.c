@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/futex.h"
 #include "stepper.h"
 
 static const char *now = "the path itself";
@@ -180,6 +181,9 @@ static void check_got(const struct world *world)
             stepper_fail("got 0x%x at %" PRIu64 ", where %u was sent", notes->got[i], to, notes->truth[to]);
         at = to + 1;
     }
+    if (notes->evicted && notes->committed_to > notes->heir_at)
+        stepper_fail("a commit of %" PRIu64 " counts, and the heir begins at %" PRIu64, notes->committed_to,
+                     notes->heir_at);
     if (world->mailbox->readers[0].position < notes->expect)
         stepper_fail("the reader came to %" PRIu64 ", and there is something up to %" PRIu64,
                      world->mailbox->readers[0].position, notes->expect);
@@ -336,6 +340,17 @@ static void is_reclaimed(void)
     act_make_room(&live);
 }
 
+/* As leatd/groups.c: the fence, the membarrier, and then what was committed is the heir's. */
+static void is_evicted(void)
+{
+    struct notes *notes = live.notes;
+    lt_member_fence(&notes->member);
+    lt_membarrier();
+    uint64_t committed = lt_member_committed(&live.mailbox->readers[0]);
+    notes->evicted = true;
+    notes->heir_at = committed == LT_COMMIT_NONE ? 0 : committed;
+}
+
 /* Of those claims that were there when it happened. */
 static void check_owns(void)
 {
@@ -395,11 +410,14 @@ static const struct scenario scenarios[] = {
     { "others-overwrite", others_overwrite, false, 1 << PRODUCES | 1 << CONSUMES, true },
     { "rotated", is_rotated, false, 1 << PRODUCES | 1 << CONSUMES, false },
     { "rotated-and-sent", is_rotated_and_sent, false, 1 << PRODUCES | 1 << CONSUMES, true },
+    { "evicted", is_evicted, false, 1 << CONSUMES, false },
     { "reclaimed", is_reclaimed, false, 1 << PRODUCES | 1 << CONSUMES, false },
 };
 
 static bool is_wanted(const struct scenario *s, const struct options *options)
 {
+    if (s->act == is_evicted && strcmp(path->name, "commit") != 0)
+        return false;
     return (s->kinds >> path->kind & 1) && !(s->shares && path->exclusive) &&
            (!options->only_scenario || strcmp(options->only_scenario, s->name) == 0);
 }

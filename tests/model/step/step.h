@@ -21,6 +21,7 @@
 #include "shm/bell.h"
 #include "shm/coordinator.h"
 #include "shm/mailbox.h"
+#include "shm/member.h"
 #include "shm/reclaim.h"
 #include "shm/repair.h"
 #include "shm/ring.h"
@@ -87,12 +88,16 @@ struct notes {
     uint32_t missed_count;
     /* written by the stepper and by acts */
     uint32_t next_id;
-    uint32_t truth[OFFSETS]; /* the id that OTHER has at this offset; 0: unknown, or nothing */
-    uint64_t clock_ns;       /* as the tracee is told it */
-    uint32_t wakes;          /* FUTEX_WAKEs of the tracee */
-    uint32_t waits;          /* FUTEX_WAITs */
-    uint64_t start;          /* the consumer's first offset */
-    uint64_t expect;         /* it has to come at least here */
+    uint32_t truth[OFFSETS];      /* the id that OTHER has at this offset; 0: unknown, or nothing */
+    uint64_t clock_ns;            /* as the tracee is told it */
+    uint32_t wakes;               /* FUTEX_WAKEs of the tracee */
+    uint32_t waits;               /* FUTEX_WAITs */
+    uint64_t start;               /* the consumer's first offset */
+    uint64_t expect;              /* it has to come at least here */
+    struct lt_member_word member; /* in production one of the coordinator's */
+    uint64_t committed_to;        /* by the last commit that was told to count */
+    bool evicted;
+    uint64_t heir_at; /* and what leatd read then */
     /* Where, in the tracee's handles, the base offset of each ring's view lies: it is told by the answer to an attach, and
      * there is nobody to ask, so whoever makes a ring says it there. 0: nowhere. */
     uint64_t base_offset_at[2 * RINGS];

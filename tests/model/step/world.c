@@ -77,6 +77,7 @@ void world_init(const struct world *world)
     lt_ring_genesis(&ring, 1);
     world->mailbox->readers[0].pin = LT_PIN_NONE;
     world->mailbox->readers[0].keep = LT_PIN_NONE;
+    world->mailbox->readers[0].committed = LT_COMMIT_NONE;
 }
 
 /* --- contents --- */

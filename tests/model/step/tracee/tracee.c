@@ -225,6 +225,16 @@ static int take(int n)
     return n;
 }
 
+/* As a member of a group: what was handed out is done with. By shm/member.h, in the order of leat_consumer_commit. */
+static void commit(void)
+{
+    struct notes *notes = world.notes;
+    uint64_t offset = h->cursor.position;
+    lt_member_store(h->cursor.entry, offset);
+    if (lt_member_holds(&notes->member, 0))
+        lt_store_release64(&notes->committed_to, offset);
+}
+
 static int poll_times(uint32_t polls, int64_t timeout_ms)
 {
     const leat_record *records;
@@ -234,9 +244,11 @@ static int poll_times(uint32_t polls, int64_t timeout_ms)
         if (n < 0)
             return n;
         take(n);
+        if (strcmp(path->name, "commit") == 0)
+            commit();
         world.notes->calls++;
     }
-    /* The last poll's views are over, too. A group's commit of these positions joins here. */
+    /* The last poll's views are over, too. */
     lt_consumer_release(&h->consumer);
     return n;
 }
