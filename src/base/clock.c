@@ -24,3 +24,8 @@ int64_t lt_clock_real_coarse_ms(void)
 {
     return read_clock(CLOCK_REALTIME_COARSE, 1000000);
 }
+
+int64_t lt_clock_mono_coarse_ms(void)
+{
+    return read_clock(CLOCK_MONOTONIC_COARSE, 1000000);
+}

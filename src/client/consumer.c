@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/commit.h"
+#include "client/member.h"
+
 #define MAX_POLL_RECORDS (1u << 24)
 
 /* --- open and close --- */
@@ -59,6 +62,7 @@ static void give_bell(leat_consumer *c)
 
 static void free_consumer(leat_consumer *c)
 {
+    lt_member_free(c);
     free(c->cursors);
     free(c->touched);
     free(c->topics);
@@ -68,20 +72,30 @@ static void free_consumer(leat_consumer *c)
     free(c);
 }
 
-static int open_consumer(leat_consumer *c, leat_bus *bus)
+static int check_options(const leat_consumer_options *options)
 {
-    const leat_consumer_options *options = &c->options;
-    if (options->group != NULL)
-        return lt_fail(LEAT_EUNSUPPORTED, "group \"%s\": this version has no groups yet", options->group);
     if ((unsigned)options->reset > LEAT_RESET_ERROR)
         return lt_fail(LEAT_EINVAL, "reset %d", (int)options->reset);
     if (options->max_poll_records == 0 || options->max_poll_records > MAX_POLL_RECORDS)
         return lt_fail(LEAT_EINVAL, "max_poll_records %u: 1 to %u", options->max_poll_records,
                        MAX_POLL_RECORDS);
+    if (options->client_id != NULL && strlen(options->client_id) >= LT_CLIENT_ID_BYTES)
+        return lt_fail(LEAT_EINVAL, "client_id of %zu bytes: at most %u", strlen(options->client_id),
+                       LT_CLIENT_ID_BYTES - 1);
+    return options->group != NULL ? lt_member_check(options) : 0;
+}
+
+static int open_consumer(leat_consumer *c, leat_bus *bus)
+{
+    const leat_consumer_options *options = &c->options;
+    int r = check_options(options);
+    if (r < 0)
+        return r;
     c->handle.bus = bus;
     c->max = options->max_poll_records;
     c->reset = options->reset;
     c->gate = options->gate != 0;
+    c->sleep_ns = LT_SLEEP_NS;
     if (options->client_id != NULL)
         snprintf(c->client_id, sizeof c->client_id, "%s", options->client_id);
     c->records = calloc(c->max, sizeof *c->records);
@@ -90,7 +104,13 @@ static int open_consumer(leat_consumer *c, leat_bus *bus)
     pthread_mutex_lock(&bus->mutex);
     c->number = ++bus->next_consumer;
     pthread_mutex_unlock(&bus->mutex);
-    return ask_for_bell(c);
+    r = ask_for_bell(c);
+    if (r == 0 && options->group != NULL) {
+        r = lt_member_make(c);
+        if (r < 0)
+            give_bell(c);
+    }
+    return r;
 }
 
 int leat_consumer_open(leat_consumer **out, leat_bus *bus, const leat_consumer_options *options)
@@ -121,23 +141,68 @@ int leat_consumer_open(leat_consumer **out, leat_bus *bus, const leat_consumer_o
     return 0;
 }
 
-static void drop_assignment(leat_consumer *c)
+/* --- what is assigned --- */
+
+int lt_consumer_room(leat_consumer *c, uint32_t count)
+{
+    if (count <= c->cursors_room)
+        return 0;
+    struct lt_cursor **cursors = realloc(c->cursors, count * sizeof(struct lt_cursor *));
+    if (cursors != NULL)
+        c->cursors = cursors;
+    struct lt_cursor **touched = realloc(c->touched, count * sizeof(struct lt_cursor *));
+    if (touched != NULL)
+        c->touched = touched;
+    leat_partition *assignment = realloc(c->assignment, count * sizeof *assignment);
+    if (assignment != NULL)
+        c->assignment = assignment;
+    if (cursors == NULL || touched == NULL || assignment == NULL)
+        return lt_fail(LEAT_ENOMEM, "%u partitions", count);
+    c->cursors_room = count;
+    return 0;
+}
+
+void lt_consumer_add(leat_consumer *c, struct lt_cursor *cursor)
+{
+    c->assignment[c->cursor_count] = (leat_partition){ cursor->topic->name, cursor->partition };
+    c->cursors[c->cursor_count++] = cursor;
+}
+
+void lt_consumer_shed(leat_consumer *c, bool (*goes)(const struct lt_cursor *cursor, uint32_t what),
+                      uint32_t what)
+{
+    uint32_t count = c->cursor_count;
+    c->cursor_count = c->turn = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct lt_cursor *cursor = c->cursors[i];
+        if (goes == NULL || goes(cursor, what))
+            lt_cursor_close(c, cursor);
+        else
+            lt_consumer_add(c, cursor); /* further down, or where it was */
+    }
+}
+
+int lt_consumer_keep_topic(leat_consumer *c, struct lt_attached *topic)
+{
+    struct lt_attached **topics = realloc(c->topics, (c->topic_count + 1) * sizeof(struct lt_attached *));
+    if (topics == NULL)
+        return lt_fail(LEAT_ENOMEM, "%u topics", c->topic_count + 1);
+    c->topics = topics;
+    c->topics[c->topic_count++] = topic;
+    return 0;
+}
+
+void lt_consumer_unassign(leat_consumer *c)
 {
     lt_consumer_release(c);
-    for (uint32_t i = 0; i < c->cursor_count; i++)
-        lt_cursor_close(c, c->cursors[i]);
+    lt_consumer_shed(c, NULL, 0);
     for (uint32_t i = 0; i < c->topic_count; i++)
         lt_attached_close(c->topics[i], false);
-    free(c->cursors);
-    free(c->touched);
-    free(c->topics);
-    free(c->assignment);
-    c->cursors = c->touched = NULL;
-    c->topics = NULL;
-    c->assignment = NULL;
-    c->cursor_count = c->topic_count = c->turn = 0;
+    c->topic_count = 0;
     c->deleted = false;
 }
+
+/* --- close --- */
 
 int leat_consumer_close(leat_consumer *c)
 {
@@ -148,7 +213,9 @@ int leat_consumer_close(leat_consumer *c)
     if (r < 0)
         return r;
     lt_bridge_close(c);
-    drop_assignment(c);
+    if (c->member != NULL)
+        lt_member_close(c);
+    lt_consumer_unassign(c);
     lt_handle_remove(&c->handle);
     give_bell(c);
     free_consumer(c);
@@ -227,56 +294,41 @@ static int plan_item(struct plan *plan, struct lt_attached *topic, uint32_t part
     return 0;
 }
 
-/* Where a cursor starts. The entry is open: leatd sees the pins and keeps of whatever it does from here on. */
-static int start(leat_consumer *c, struct lt_cursor *cursor)
+static int take_item(leat_consumer *c, const struct item *item)
 {
-    uint64_t offset;
-    int r = 0;
-    if (c->reset == LEAT_LATEST)
-        r = lt_cursor_end(cursor, &offset);
-    else
-        offset = lt_cursor_beginning(cursor);
-    if (r == 0)
-        r = lt_cursor_go(cursor, offset);
-    if (r == 0 && c->gate)
-        lt_store_release64(&cursor->entry->keep, offset); /* [reader.keep] */
-    return r;
+    struct lt_cursor *cursor;
+    int r = lt_cursor_open(c, item->topic, item->partition, &cursor);
+    if (r < 0)
+        return r;
+    lt_consumer_add(c, cursor);
+    return lt_consumer_start(c, cursor, c->reset == LEAT_RESET_ERROR);
 }
 
 static int take_plan(leat_consumer *c, struct plan *plan)
 {
-    uint32_t count = plan->count != 0 ? plan->count : 1;
-    c->cursors = calloc(count, sizeof(struct lt_cursor *));
-    c->touched = calloc(count, sizeof(struct lt_cursor *));
-    c->assignment = calloc(count, sizeof *c->assignment);
-    c->topics = plan->topics;
-    c->topic_count = plan->topic_count;
-    plan->topics = NULL;
-    plan->topic_count = 0;
-    if (c->cursors == NULL || c->touched == NULL || c->assignment == NULL)
-        return lt_fail(LEAT_ENOMEM, "%u partitions", plan->count);
-    c->topics_seq = UINT64_MAX; /* the first poll looks at every topic */
-    for (uint32_t i = 0; i < plan->count; i++) {
-        struct item *item = &plan->items[i];
-        int r = lt_cursor_open(c, item->topic, item->partition, &c->cursors[i]);
-        if (r < 0)
-            return r;
-        c->cursor_count++;
-        c->assignment[i] = (leat_partition){ item->topic->name, item->partition };
-        r = start(c, c->cursors[i]);
-        if (r < 0)
-            return r;
+    int r = lt_consumer_room(c, plan->count);
+    while (r >= 0 && plan->topic_count != 0) {
+        r = lt_consumer_keep_topic(c, plan->topics[plan->topic_count - 1]);
+        if (r >= 0)
+            plan->topic_count--;
     }
-    return 0;
+    c->topics_seq = UINT64_MAX; /* the first poll looks at every topic */
+    for (uint32_t i = 0; r >= 0 && i < plan->count; i++)
+        r = take_item(c, &plan->items[i]);
+    return r;
 }
 
 static int replace(leat_consumer *c, struct plan *plan, int r)
 {
+    if (r >= 0 && c->member != NULL)
+        r = lt_member_leave(c);
     if (r >= 0) {
-        drop_assignment(c);
+        lt_consumer_unassign(c);
         r = take_plan(c, plan);
+        if (r >= 0 && c->member != NULL)
+            r = lt_commit_fetch(c);
         if (r < 0)
-            drop_assignment(c);
+            lt_consumer_unassign(c);
         lt_bridge_nudge(c);
     }
     free_plan(plan);
@@ -333,7 +385,7 @@ int leat_consumer_subscribe(leat_consumer *c, const char *const *topics, int cou
     int r = lt_handle_enter(&c->handle);
     if (r < 0)
         return r;
-    r = subscribe(c, topics, count);
+    r = c->member != NULL ? lt_member_subscribe(c, topics, count) : subscribe(c, topics, count);
     lt_handle_leave(&c->handle);
     errno = kept;
     return r;
@@ -357,22 +409,25 @@ int leat_consumer_assignment(leat_consumer *c, const leat_partition **partitions
 {
     if (c == NULL || partitions == NULL)
         return lt_fail(LEAT_EINVAL, "leat_consumer_assignment: NULL");
-    int r = lt_handle_enter(&c->handle);
+    int r = lt_consumer_enter(c);
     if (r < 0)
         return r;
     *partitions = c->assignment;
     r = (int)c->cursor_count;
-    lt_handle_leave(&c->handle);
+    lt_consumer_leave(c);
     return r;
 }
 
 /* --- one partition --- */
 
-static struct lt_cursor *find_cursor(leat_consumer *c, const char *topic, uint32_t partition)
+struct lt_cursor *lt_consumer_find(leat_consumer *c, const char *topic, uint32_t partition)
 {
-    for (uint32_t i = 0; topic != NULL && i < c->cursor_count; i++)
-        if (c->cursors[i]->partition == partition && strcmp(c->cursors[i]->topic->name, topic) == 0)
-            return c->cursors[i];
+    for (uint32_t i = 0; topic != NULL && i < c->cursor_count; i++) {
+        struct lt_cursor *cursor = c->cursors[i];
+        if (cursor->partition == partition &&
+            (cursor->topic->name == topic || strcmp(cursor->topic->name, topic) == 0))
+            return cursor;
+    }
     lt_fail(LEAT_ENOPART, "%s: partition %u is not assigned", topic != NULL ? topic : "(NULL)", partition);
     return NULL;
 }
@@ -387,32 +442,78 @@ static int64_t ask_cursor(leat_consumer *c, const char *topic, uint32_t partitio
         return lt_fail(LEAT_EINVAL, "the consumer is NULL");
     int kept = errno;
     int64_t answer = 0;
-    int r = lt_handle_enter(&c->handle);
+    int r = lt_consumer_enter(c);
     if (r < 0)
         return r;
-    struct lt_cursor *cursor = find_cursor(c, topic, partition);
+    struct lt_cursor *cursor = lt_consumer_find(c, topic, partition);
     r = cursor == NULL ? LEAT_ENOPART
         : lt_attached_deleted(cursor->topic)
             ? lt_fail(LEAT_EDELETED, "%s: the topic was deleted", cursor->topic->name)
             : question(c, cursor, argument, &answer);
-    lt_handle_leave(&c->handle);
+    lt_consumer_leave(c);
     errno = kept;
     return r < 0 ? r : answer;
 }
 
+/* Between the beginning and the end. */
 static int move_cursor(leat_consumer *c, struct lt_cursor *cursor, uint64_t offset)
 {
     int r = lt_cursor_go(cursor, offset);
     if (r == 0 && c->gate)
         lt_store_release64(&cursor->entry->keep, offset); /* [reader.keep] */
+    cursor->handed = offset;
+    cursor->stored = LT_COMMIT_NONE;
     lt_bridge_nudge(c);
+    return r;
+}
+
+/* The place itself must lie in a ring: it is the end's. */
+static int move_off(leat_consumer *c, struct lt_cursor *cursor, uint64_t end, uint64_t position)
+{
+    int r = move_cursor(c, cursor, end);
+    if (r == 0) {
+        cursor->position = cursor->handed = position;
+        cursor->beyond = true;
+    }
+    return r;
+}
+
+int lt_consumer_place(leat_consumer *c, struct lt_cursor *cursor, uint64_t offset)
+{
+    uint64_t end;
+    int r = lt_cursor_end(cursor, &end);
+    if (r < 0)
+        return r;
+    return offset <= end ? move_cursor(c, cursor, offset) : move_off(c, cursor, end, offset);
+}
+
+int lt_consumer_place_nowhere(leat_consumer *c, struct lt_cursor *cursor)
+{
+    uint64_t end;
+    int r = lt_cursor_end(cursor, &end);
+    return r < 0 ? r : move_off(c, cursor, end, LT_NOWHERE);
+}
+
+/* The entry is open: leatd sees the pins and keeps of whatever it does from here on. */
+int lt_consumer_start(leat_consumer *c, struct lt_cursor *cursor, bool first)
+{
+    uint64_t offset = 0;
+    int r = 0;
+    if (first || c->reset == LEAT_EARLIEST)
+        offset = lt_cursor_beginning(cursor);
+    else if (c->reset == LEAT_RESET_ERROR)
+        return lt_consumer_place_nowhere(c, cursor);
+    else
+        r = lt_cursor_end(cursor, &offset);
+    if (r >= 0)
+        r = move_cursor(c, cursor, offset);
+    cursor->origin = offset;
     return r;
 }
 
 static int seek(leat_consumer *c, struct lt_cursor *cursor, int64_t offset, int64_t *answer)
 {
     uint64_t end, beginning = lt_cursor_beginning(cursor);
-    int r = 0;
     *answer = 0;
     if (offset < LEAT_END)
         return lt_fail(LEAT_EINVAL, "%s: partition %u: offset %lld", cursor->topic->name, cursor->partition,
@@ -420,18 +521,10 @@ static int seek(leat_consumer *c, struct lt_cursor *cursor, int64_t offset, int6
     lt_consumer_release(c);
     if (offset == LEAT_BEGINNING)
         return move_cursor(c, cursor, beginning);
-    r = lt_cursor_end(cursor, &end);
-    if (r < 0)
-        return r;
-    if (offset == LEAT_END || (uint64_t)offset <= end)
-        return move_cursor(c, cursor, offset == LEAT_END ? end : (uint64_t)offset);
-    /* Not there: the reset policy's business, at the next poll. The place itself must lie in a ring. */
-    r = move_cursor(c, cursor, end);
-    if (r == 0) {
-        cursor->position = (uint64_t)offset;
-        cursor->beyond = true;
-    }
-    return r;
+    if (offset >= 0)
+        return lt_consumer_place(c, cursor, (uint64_t)offset);
+    int r = lt_cursor_end(cursor, &end);
+    return r < 0 ? r : move_cursor(c, cursor, end);
 }
 
 int leat_consumer_seek(leat_consumer *c, const char *topic, uint32_t partition, int64_t offset)
@@ -488,10 +581,15 @@ int leat_consumer_resume(leat_consumer *c, const char *topic, uint32_t partition
 
 static int position(leat_consumer *c, struct lt_cursor *cursor, int64_t argument, int64_t *answer)
 {
-    (void)c;
     (void)argument;
-    if (!cursor->beyond)
+    if (cursor->position == LT_NOWHERE)
+        return lt_fail(LEAT_EOFFSET, "%s: partition %u: no position yet: there is no committed offset",
+                       cursor->topic->name, cursor->partition);
+    if (!cursor->beyond) {
         lt_cursor_skip_gaps(cursor);
+        if (c->member != NULL)
+            lt_commit_follow(c->member, cursor);
+    }
     *answer = (int64_t)cursor->position;
     return 0;
 }

@@ -61,7 +61,10 @@ int lt_cursor_open(leat_consumer *c, struct lt_attached *topic, uint32_t partiti
     /* A gate keeps everything until the position is known: nothing is overwritten between the two. */
     lt_store_relaxed64(&cursor->entry->keep, c->gate ? 0 : LT_PIN_NONE);
     lt_store_relaxed64(&cursor->entry->position, 0);
-    /* [reader.ident] release: pin and keep come before. leatd, or the next worker, loads it with acquire. */
+    /* What another partition's member committed in this entry is none of this one's. */
+    lt_store_relaxed64(&cursor->entry->committed, LT_COMMIT_NONE);
+    cursor->stored = LT_COMMIT_NONE;
+    /* [reader.ident] release: pin, keep and committed come before. leatd, or the next worker, loads it with acquire. */
     lt_store_release64(&cursor->entry->ident, LT_READER_IDENT(topic->topic_id, partition, c->bell_number));
     int r = ask(bus, LT_MSG_READER_OPEN, (uint32_t)entry);
     if (r < 0) {
@@ -77,11 +80,15 @@ void lt_cursor_close(leat_consumer *c, struct lt_cursor *cursor)
 {
     lt_cursor_unpin(cursor);
     lt_store_release64(&cursor->entry->keep, LT_PIN_NONE);
+    /* What counts of it was read with the release, the leave or the eviction; by now the partition may be ours again, and
+     * others' commits lie in between. */
+    lt_store_release64(&cursor->entry->committed, LT_COMMIT_NONE);
     ask(c->handle.bus, LT_MSG_READER_CLOSE, cursor->entry_number); /* a bus that is gone reads no mailbox */
     give_entry(c->handle.bus, cursor);
     lt_cursor_forget(cursor);
     if (cursor->mapped != NULL)
         lt_mapped_drop(cursor->mapped);
+    free(cursor->stored_metadata);
     free(cursor);
 }
 

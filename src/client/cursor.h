@@ -16,6 +16,8 @@
 #include "shm/pin.h"
 #include "shm/ring.h"
 
+#define LT_NOWHERE UINT64_MAX /* a position that somebody has to seek first */
+
 struct lt_cursor {
     /* read by every look */
     const struct lt_slot *slot; /* the position's */
@@ -31,7 +33,16 @@ struct lt_cursor {
     uint32_t partition;
     uint32_t global;
     uint32_t entry_number;
+    uint64_t handed; /* everything below was handed out, sought past or lost; [handed, position) are gaps */
     uint64_t missed;
+    /* with a group */
+    uint64_t origin; /* where it began */
+    uint64_t stored; /* with manual_store: what the next commit takes, or LT_COMMIT_NONE */
+    char *stored_metadata;
+    uint32_t grant; /* which one leatd gave: wire.h */
+    uint32_t fate;  /* while an assignment changes: member.c */
+    bool told;      /* on_assigned had it */
+    bool noted;     /* the committed offset has a text with it */
     /* rings that the last poll has left, and may have views into */
     struct lt_mapped *left[LT_RINGS];
     uint32_t left_count;

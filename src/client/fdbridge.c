@@ -5,7 +5,10 @@
  *   poll() returns more  nothing: the descriptor stays readable, or the thread waits still
  *   seek, resume, assign ring the bell: what they bring back nobody publishes
  *
- * So the looks are all made by whoever polls, and the thread touches nothing of the consumer but the bell. It is
+ * A member of a group lives as long as it polls: while the descriptor is silent there is nothing to poll for, and the thread says so
+ * in its place. A readable descriptor that nobody polls is a hang.
+ *
+ * So the looks are all made by whoever polls, and the thread touches nothing of the consumer but the bell, and a member's count of polls. It is
  * bell.h's waiter in two halves: steps 1 to 3 here, step 4 there. A poll that sleeps uses the same bell and then leaves its
  * flag on, since the thread may be counting on it.
  */
@@ -18,14 +21,16 @@
 
 #include "base/futex.h"
 #include "client/consumer.h"
+#include "client/member.h"
 
 #define STACK_BYTES (128u << 10)
-#define SLEEP_NS 2000000000ll
 
 struct lt_bridge {
     pthread_t thread;
     int fd;
     struct lt_bell *bell;
+    struct lt_member *member; /* NULL without a group */
+    int64_t sleep_ns;
     uint32_t armed; /* the bell's value to wait on; written before `turn` */
     uint32_t turn;  /* [bridge.turn] futex: 1: the thread's; 0: whoever polls; 2: the end */
 };
@@ -52,10 +57,13 @@ static void *run(void *argument)
             continue;
         }
         /* Bounded: a wake that somebody kept to himself costs one bound, and a look by the caller. */
-        lt_bell_wait(bridge->bell, bridge->armed, SLEEP_NS);
+        lt_bell_wait(bridge->bell, bridge->armed, bridge->sleep_ns);
         if (lt_load_acquire32(&bridge->bell->word) == bridge->armed &&
-            lt_load_acquire32(&bridge->turn) == THREADS)
+            lt_load_acquire32(&bridge->turn) == THREADS) {
+            if (bridge->member != NULL)
+                lt_member_beat(bridge->member);
             continue;
+        }
         if (lt_cas32(&bridge->turn, &(uint32_t){ THREADS }, POLLERS))
             signal_fd(bridge);
     }
@@ -76,7 +84,7 @@ int lt_bridge_rest(leat_consumer *c)
     uint32_t armed = lt_bell_arm(c->bell); /* [bell.arm] */
     lt_membarrier();
     int n = lt_consumer_look(c);
-    if (n == 0 && c->headers_wanted == 0) {
+    if (n == 0 && !lt_consumer_has_business(c)) {
         lt_consumer_knock(c);
         bridge->armed = armed;
         lt_store_release32(&bridge->turn, THREADS); /* [bridge.turn] */
@@ -103,6 +111,8 @@ int lt_bridge_open(leat_consumer *c)
     if (bridge == NULL)
         return lt_fail(LEAT_ENOMEM, "%zu bytes", sizeof *bridge);
     bridge->bell = c->bell;
+    bridge->member = c->member;
+    bridge->sleep_ns = c->sleep_ns;
     bridge->fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); /* readable: the caller's first poll settles it */
     if (bridge->fd < 0) {
         free(bridge);

@@ -1,5 +1,6 @@
 /* poll: finding records, handing out views, sleeping until there are some. See consumer.h.
  *
+ *   begin   views are over; a member takes its turn when there is news of its group (member.h)
  *   look    every partition in turn: is something published at the position?   one load each, two when there is nothing
  *   gulp    pin, check `announced`, then walk slots while their words carry the lap
  *   wait    look again for spin_us; then arm the bell, membarrier, look, sleep (bell.h says why no wake is lost)
@@ -12,16 +13,18 @@
 
 #include "base/clock.h"
 #include "base/futex.h"
+#include "client/commit.h"
 #include "client/consumer.h"
+#include "client/member.h"
 #include "client/record.h"
 
 #define NS_PER_MS 1000000ll
 #define NS_PER_US 1000ll
-#define SLEEP_NS (2000 * NS_PER_MS) /* a lie on the bells' page costs at most this */
-#define LOOKS_A_CLOCK 64            /* partitions looked at between two looks at the clock while spinning */
-#define HOLE_NS (10 * NS_PER_MS)    /* a poll that never sleeps asks about holes this often */
-#define GATHER_BELOW 64 /* records of a poll that make the next one wait for more, with gather_us */
-#define HOLE_POLLS 1024 /* and polls that do not wait, after so many in a row */
+#define LOOKS_A_CLOCK 64         /* partitions looked at between two looks at the clock while spinning */
+#define HOLE_NS (10 * NS_PER_MS) /* a poll that never sleeps asks about holes this often */
+#define GATHER_BELOW 64          /* records of a poll that make the next one wait for more, with gather_us */
+#define TURNS 8                  /* turns of a member that a poll takes without looking at the time */
+#define HOLE_POLLS 1024          /* and polls that do not wait, after so many in a row */
 
 /* --- the end of views --- */
 
@@ -67,6 +70,9 @@ static int reset_cursor(leat_consumer *c, struct lt_cursor *cursor)
     bool beyond = cursor->beyond;
     /* Forwards: an older ring that somebody holds may still be there, and this reader is past it. */
     uint64_t to = beyond ? lt_cursor_beginning(cursor) : lt_cursor_first_from(cursor, from);
+    if (from == LT_NOWHERE)
+        return lt_fail(LEAT_EOFFSET, "%s: partition %u: no committed offset to start at", cursor->topic->name,
+                       cursor->partition);
     if (c->reset == LEAT_RESET_ERROR)
         return lt_fail(LEAT_EOFFSET, "%s: partition %u: offset %llu is %s; the first is %llu",
                        cursor->topic->name, cursor->partition, (unsigned long long)from,
@@ -77,6 +83,8 @@ static int reset_cursor(leat_consumer *c, struct lt_cursor *cursor)
             return r;
     }
     int r = lt_cursor_go(cursor, to);
+    if (r == 0)
+        cursor->handed = to;
     if (r == 0 && !beyond && to > from)
         miss(c, cursor, from, to - from);
     return r;
@@ -206,6 +214,7 @@ static enum walk_end walk(leat_consumer *c, struct lt_cursor *cursor, uint32_t *
     lt_store_relaxed64(&cursor->entry->position, offset);
     uint32_t count = (uint32_t)(record - c->records) - *n;
     if (count != 0) {
+        cursor->handed = record[-1].offset + 1;
         lt_count(&c->handle, LT_COUNT_RECEIVED_RECORDS, count);
         lt_count(&c->handle, LT_COUNT_RECEIVED_BYTES, bytes);
         *n += count;
@@ -263,6 +272,8 @@ static int gulp(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n)
         if (pinned)
             c->touched_count--;
         release(c, cursor);
+        if (LT_UNLIKELY(c->member != NULL))
+            lt_commit_follow(c->member, cursor);
     }
     return r < 0 ? r : 0;
 }
@@ -285,6 +296,11 @@ static inline bool is_ready(const struct lt_cursor *cursor)
 static void check_topics(leat_consumer *c, uint64_t seq)
 {
     c->topics_seq = seq;
+    if (c->member != NULL && c->member->joined) {
+        /* A topic that is gone is leatd's to take from us, by a new version. */
+        c->member->expand = c->member->subscription.pattern_count != 0;
+        return;
+    }
     for (uint32_t i = 0; i < c->topic_count; i++)
         if (lt_attached_deleted(c->topics[i]))
             c->deleted = true;
@@ -346,6 +362,12 @@ void lt_consumer_knock(leat_consumer *c)
 
 /* --- waiting --- */
 
+static inline void beat(const leat_consumer *c)
+{
+    if (c->member != NULL)
+        lt_member_beat(c->member);
+}
+
 static int look_or_gone(leat_consumer *c)
 {
     int n = lt_consumer_look(c);
@@ -361,13 +383,14 @@ static int spin(leat_consumer *c, int64_t until_ns, int64_t *now_ns)
     do {
         for (uint32_t i = 0; i < LOOKS_A_CLOCK; i += c->cursor_count + 1) {
             int n = look_or_gone(c);
-            if (n != 0 || c->headers_wanted != 0)
+            if (n != 0 || lt_consumer_has_business(c))
                 return n;
         }
         *now_ns = lt_clock_mono_ns();
         if (*now_ns >= knock_ns) {
             knock_ns = *now_ns + HOLE_NS;
             lt_consumer_knock(c);
+            beat(c);
         }
     } while (*now_ns < until_ns);
     return 0;
@@ -379,37 +402,35 @@ static int sleep_for_records(leat_consumer *c, int64_t until_ns, int64_t now_ns)
         uint32_t armed = lt_bell_arm(c->bell); /* [bell.arm] */
         lt_membarrier();
         int n = look_or_gone(c);
-        if (n == 0 && c->headers_wanted == 0) {
+        if (n == 0 && !lt_consumer_has_business(c)) {
             lt_consumer_knock(c);
             lt_count(&c->handle, LT_COUNT_WAITS, 1);
             lt_point("consume.sleep");
             int64_t left_ns = until_ns - now_ns;
-            lt_bell_wait(c->bell, armed, left_ns < SLEEP_NS ? left_ns : SLEEP_NS);
+            lt_bell_wait(c->bell, armed, left_ns < c->sleep_ns ? left_ns : c->sleep_ns);
+            beat(c);
             n = look_or_gone(c);
         }
         if (c->bridge == NULL) /* whose thread may be waiting on the same flag */
             lt_bell_disarm(c->bell, armed);
-        if (n != 0 || c->headers_wanted != 0)
+        if (n != 0 || lt_consumer_has_business(c))
             return n;
         now_ns = lt_clock_mono_ns();
     }
     return 0;
 }
 
-static int wait_for_records(leat_consumer *c, int64_t timeout_ms)
+static int wait_for_records(leat_consumer *c, int64_t until_ns)
 {
     int64_t spin_us = c->options.spin_us;
     int64_t now_ns = lt_clock_mono_ns();
-    int64_t until_ns = timeout_ms < 0 || timeout_ms > INT64_MAX / NS_PER_MS / 2
-                           ? INT64_MAX
-                           : now_ns + timeout_ms * NS_PER_MS;
     int64_t spin_until_ns = until_ns;
     if (spin_us >= 0 && spin_us < (until_ns - now_ns) / NS_PER_US)
         spin_until_ns = now_ns + spin_us * NS_PER_US;
     int n = 0;
     if (spin_us != 0)
         n = spin(c, spin_until_ns, &now_ns);
-    if (n != 0 || c->headers_wanted != 0 || spin_us < 0)
+    if (n != 0 || lt_consumer_has_business(c) || spin_us < 0)
         return n;
     int kept = errno;
     n = sleep_for_records(c, until_ns, now_ns);
@@ -417,20 +438,38 @@ static int wait_for_records(leat_consumer *c, int64_t timeout_ms)
     return n;
 }
 
-static int poll_empty(leat_consumer *c, int64_t timeout_ms)
+/* What keeps poll from waiting, and what can be read after it. Nothing points into the headers' array, and no views are out. */
+static int do_business(leat_consumer *c)
 {
     int n = 0;
-    /* A first record whose headers do not fit: nothing points into the array, so it can grow now. */
-    while (n == 0 && LT_UNLIKELY(c->headers_wanted != 0)) {
-        n = make_room_for_headers(c);
+    /* News that come faster than they are dealt with are the next round's, or the next poll's. */
+    for (int turns = 0; n == 0 && lt_consumer_has_business(c) && (c->headers_wanted != 0 || turns < TURNS);
+         turns++) {
+        n = c->headers_wanted != 0 ? make_room_for_headers(c) : lt_member_turn(c);
         if (n == 0)
             n = lt_consumer_look(c);
     }
+    return n;
+}
+
+static int64_t deadline_ns(int64_t timeout_ms)
+{
+    return timeout_ms < 0 || timeout_ms > INT64_MAX / NS_PER_MS / 2
+               ? INT64_MAX
+               : lt_clock_mono_ns() + timeout_ms * NS_PER_MS;
+}
+
+static int poll_empty(leat_consumer *c, int64_t timeout_ms)
+{
+    int n = do_business(c);
     if (n == 0 && timeout_ms != 0) {
+        int64_t until_ns = deadline_ns(timeout_ms);
         c->empty_polls = 0;
-        n = wait_for_records(c, timeout_ms);
-        if (n == 0 && c->headers_wanted != 0)
-            return poll_empty(c, 0);
+        do {
+            n = wait_for_records(c, until_ns);
+            if (n == 0)
+                n = do_business(c);
+        } while (n == 0 && lt_clock_mono_ns() < until_ns);
     } else if (n == 0 && ++c->empty_polls % HOLE_POLLS == 0) {
         lt_consumer_knock(c);
     }
@@ -459,12 +498,16 @@ int leat_consumer_poll(leat_consumer *c, int64_t timeout_ms, const leat_record *
     if (LT_UNLIKELY(r < 0))
         return r;
     lt_consumer_release(c);
+    int n = LT_UNLIKELY(c->member != NULL) ? lt_member_begin(c) : 0;
     if (LT_UNLIKELY(c->options.gather_us > 0) && c->last != 0 && c->last < GATHER_BELOW)
         gather(c);
-    int n = lt_consumer_look(c);
+    if (LT_LIKELY(n == 0))
+        n = lt_consumer_look(c);
     if (n == 0)
         n = poll_empty(c, timeout_ms);
     c->last = n > 0 ? (uint32_t)n : 0;
+    if (LT_UNLIKELY(c->member != NULL) && n > 0)
+        lt_member_handed(c);
     *records = c->records;
     lt_handle_leave(&c->handle);
     return n;

@@ -1747,18 +1747,6 @@ TEST(consumers_of_a_topic_each_read_all_of_it)
     leat_close(handle);
 }
 
-TEST(group_is_refused_until_there_are_groups)
-{
-    struct bus *bus = bus_start();
-    leat_bus *handle = bus_open(bus);
-    leat_consumer_options options = LEAT_CONSUMER_OPTIONS;
-    options.group = "g";
-    leat_consumer *consumer;
-    CHECK_EQ(leat_consumer_open(&consumer, handle, &options), LEAT_EUNSUPPORTED);
-    CHECK(consumer == NULL);
-    leat_close(handle);
-}
-
 /* ---- polling ---- */
 
 TEST(poll_waits_as_long_as_was_asked)
