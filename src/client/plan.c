@@ -109,6 +109,8 @@ static int read_members(struct plan *plan, const leat_plan_member *members)
 /* One block for all members, which the first of them carries. */
 static int answer(const struct plan *plan, leat_plan_member *members)
 {
+    if (!plan->input.member_count)
+        return 0;
     uint32_t count = plan->output.first[plan->input.member_count];
     leat_partition *parts = malloc((count + 1) * sizeof *parts);
     if (!parts)
@@ -174,11 +176,11 @@ int leat_group_plan(enum leat_assignor assignor, const leat_plan_topic *topics, 
     int r = make_room(&plan, members);
     if (r >= 0)
         r = read_topics(&plan);
-    if (r >= 0)
+    if (r >= 0 && members)
         r = read_members(&plan, members);
     if (r >= 0)
         r = compute(&plan, assignor);
-    if (r >= 0 && member_count)
+    if (r >= 0 && members)
         r = answer(&plan, members);
     drop(&plan);
     return r < 0 ? r : 0;

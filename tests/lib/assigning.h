@@ -47,8 +47,9 @@ void assigned_check(const struct assigning *a);
 /* lt_assign with memory of its own, which has the size that it asked for and is full of garbage. */
 int assign_once(enum leat_assignor kind, const struct lt_assign_input *input,
                 struct lt_assign_output *output);
+/* Memory that stays until the test ends; fails the test when there is none. */
+void *assigning_keep(void *memory);
 /* Room for an input's output. */
 struct lt_assign_output output_for(const struct lt_assign_input *input);
-void output_free(struct lt_assign_output *output);
 
 #endif

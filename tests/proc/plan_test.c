@@ -182,6 +182,7 @@ TEST(a_deep_or_long_input_is_refused_in_one_line_too)
     struct said said = PLAN("range", text);
     CHECK(is_complaint(said.err, "group plan"));
     CHECK(said.err_size < 200);
+    free(text);
 }
 
 TEST(how_it_is_called_is_a_matter_of_usage)
@@ -223,6 +224,7 @@ TEST(two_thousand_members_are_planned_from_json)
     fputs("}}", out);
     fclose(out);
     struct said said = PLAN("sticky", text);
+    free(text);
     CHECK_STR(said.err, "");
     CHECK_EQ(said.exit, 0);
     int parts = 0;

@@ -464,17 +464,17 @@ enum { MANY_MEMBERS = 2000, MANY_PARTITIONS = 100000 };
 static struct lt_assign_input many(uint32_t each, uint32_t percent)
 {
     uint32_t topics = MANY_PARTITIONS / each;
-    struct lt_assign_topic *t = calloc(topics, sizeof *t);
-    struct lt_assign_member *m = calloc(MANY_MEMBERS, sizeof *m);
+    struct lt_assign_topic *t = assigning_keep(calloc(topics, sizeof *t));
+    struct lt_assign_member *m = assigning_keep(calloc(MANY_MEMBERS, sizeof *m));
     state = test_random();
     for (uint32_t i = 0; i < topics; i++) {
-        char *name = malloc(16);
+        char *name = assigning_keep(malloc(16));
         snprintf(name, 16, "topic-%u", i);
         t[i] = (struct lt_assign_topic){ name, each };
     }
     for (uint32_t i = 0; i < MANY_MEMBERS; i++) {
-        char *id = malloc(16);
-        uint32_t *list = calloc(topics, sizeof *list), count = 0;
+        char *id = assigning_keep(malloc(16));
+        uint32_t *list = assigning_keep(calloc(topics, sizeof *list)), count = 0;
         snprintf(id, 16, "member-%u", i);
         for (uint32_t k = 0; k < topics; k++)
             if (percent == 100 || below(100) < percent)

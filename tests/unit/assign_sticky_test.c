@@ -139,7 +139,7 @@ TEST(
     a_leaving_member_moves_nobody_else) /* as in testStickiness, testSameSubscriptions; KIP-54's first example */
 {
     struct assigning *a = assigning_of("t1:1 t2:2 t3:3 t4:4 t5:5");
-    char id[8];
+    char id[16];
     for (int i = 1; i <= 8; i++) {
         snprintf(id, sizeof id, "c%d", i);
         assigning_member(a, id, "t1 t2 t3 t4 t5");
@@ -226,7 +226,7 @@ TEST(topics_nobody_else_reads_stay_and_the_rest_makes_up_for_them) /* as in test
 TEST(who_leaves_a_staircase_of_subscriptions_moves_little) /* as in testReassignmentAfterOneConsumerLeaves */
 {
     struct assigning *a = assigning_of("");
-    char word[16], subscription[200] = "";
+    char word[24], subscription[200] = "";
     for (uint32_t i = 1; i < 20; i++) {
         snprintf(word, sizeof word, "t%02u", i);
         assigning_topic(a, word, i);
