@@ -17,7 +17,7 @@
 
 static struct toolchain tools = { .gcc = "gcc" };
 static struct options options = { .only_instruction = UINT32_MAX, .window = 24, .violations_max = 3 };
-static const char *only_build, *only_path, *mutant;
+static const char *only_build, *only_path;
 static bool sample, self, uncovered;
 static unsigned passed, failed, skipped, built, stepped_paths;
 static uint64_t instructions, checks, violations;
@@ -44,9 +44,15 @@ static bool take_option(char **argv, int *i)
         const char *name;
         const char **to;
     } strings[] = {
-        { "--root", &tools.root },   { "--gcc", &tools.gcc },   { "--zig", &tools.zig },
-        { "--flags", &tools.flags }, { "--rest", &tools.rest }, { "--build", &only_build },
-        { "--path", &only_path },    { "--mutant", &mutant },   { "--scenario", &options.only_scenario },
+        { "--root", &tools.root },
+        { "--gcc", &tools.gcc },
+        { "--zig", &tools.zig },
+        { "--flags", &tools.flags },
+        { "--rest", &tools.rest },
+        { "--build", &only_build },
+        { "--path", &only_path },
+        { "--mutant", &options.mutant },
+        { "--scenario", &options.only_scenario },
     };
     if (strcmp(name, "--sample") == 0)
         return sample = true;
@@ -126,7 +132,7 @@ static void step_build(struct build *build)
 static void make_and_step(struct build *build)
 {
     bool missing;
-    const char *wrong = build_make(build, &tools, mutant, &missing);
+    const char *wrong = build_make(build, &tools, options.mutant, &missing);
     if (wrong) {
         printf("%s %s: %s\n", missing ? "SKIP" : "FAIL", build->name, wrong);
         if (missing)
@@ -218,7 +224,7 @@ int main(int argc, char **argv)
         any = true;
         make_and_step(&builds[b]);
     }
-    if (self && !mutant)
+    if (self && !options.mutant)
         test_self(&builds[0]);
     char remove[300];
     snprintf(remove, sizeof remove, "rm -rf %s", tools.work);

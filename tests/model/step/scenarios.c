@@ -14,7 +14,7 @@
 #include "base/futex.h"
 #include "stepper.h"
 
-static const char *now = "the path itself";
+static const char *now = "none";
 static const struct path *path;
 
 const char *scenario_now(void)
@@ -483,7 +483,7 @@ uint32_t scenarios_run(const struct path *of, const struct options *options)
     }
     own_count = 0;
     was_left = was_overwritten = false;
-    now = "the path itself";
+    now = "none";
     return checks;
 }
 

@@ -63,6 +63,7 @@ static struct {
     uint64_t bias;
     uint32_t number; /* of the instruction that is about to be executed */
     bool failed, dead, twisted;
+    const char *failed_in; /* which scenario */
     struct seen seen[SEEN_MAX];
 } now;
 
@@ -144,6 +145,7 @@ void stepper_fail(const char *format, ...)
     if (now.failed)
         return; /* the first one says it */
     now.failed = true;
+    now.failed_in = scenario_now();
     now.sum->violations++;
     if (now.options->quiet)
         return;
@@ -403,8 +405,9 @@ static void say_again(uint64_t rip)
     if (now.options->quiet)
         return;
     say_where(rip);
-    printf("    again: tools/zig build test:step -- --build %s --path %s --at %u\n", now.build->name,
-           now.path->name, now.number);
+    printf("    again: tools/zig build test:step -- --build %s --path %s --at %u --scenario %s%s%s\n",
+           now.build->name, now.path->name, now.number, now.failed_in,
+           now.options->mutant ? " --mutant " : "", now.options->mutant ? now.options->mutant : "");
 }
 
 void step_path(struct build *build, const struct path *path, const struct options *options,

@@ -73,6 +73,7 @@ struct stepped {
 struct options {
     uint32_t only_instruction; /* UINT32_MAX: all */
     const char *only_scenario; /* NULL: all */
+    const char *mutant;        /* or NULL */
     uint32_t window;           /* instructions between the two halves of a reclaim */
     uint32_t violations_max;
     bool quiet;
