@@ -361,8 +361,10 @@ typedef struct leat_consumer_options {
                               * long, away from the ring: a reader that chases a producer record by record slows both down
                               * several times. 1 or 2 will do. Default 0: every record at once */
     uint32_t max_poll_records;
-    int gate; /* keep every record until this consumer polled past it: producers of a topic whose on_full
-                              * is block or error then wait or fail instead of overwriting it */
+    int gate; /* keep every record until this consumer polled past it, or with a group until the group has committed it
+               * (also while nobody has the partition, as long as there are members; automatic commits come with
+               * every poll then): producers of a topic whose on_full is block or error wait or fail instead of
+               * overwriting it */
     leat_missed_fn
         *on_missed; /* called inside poll: `count` offsets from `from_offset` on were overwritten unread */
     const char *client_id; /* shown by `leat status --clients`; NULL: program-host-8hex */

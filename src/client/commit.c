@@ -202,6 +202,15 @@ static int commit_by_request(leat_consumer *c, const struct lt_intent *intents, 
     return r < 0 ? r : say_commit(c, body);
 }
 
+/* What is committed need not be kept any more: as [reader.keep] in poll.c, against leatd's membarrier. */
+static void tell_starving(leat_consumer *c, const struct lt_intent *intents, uint32_t count)
+{
+    lt_fence_light();
+    for (uint32_t i = 0; i < count; i++)
+        if (lt_load_relaxed32(&intents[i].cursor->part->starving) != 0)
+            lt_bells_knock(c->handle.bus->bells, intents[i].cursor->global);
+}
+
 /* By stores into the mailbox: see commit.h. */
 static int commit_by_store(leat_consumer *c, const struct lt_intent *intents, uint32_t count)
 {
@@ -214,6 +223,8 @@ static int commit_by_store(leat_consumer *c, const struct lt_intent *intents, ui
         cursor->noted = intents[i].metadata != NULL;
         noted |= cursor->noted;
     }
+    if (c->gate)
+        tell_starving(c, intents, count);
     lt_point("commit.fence");
     if (LT_UNLIKELY(!lt_member_holds(m->word, m->fence))) /* [group.fence] */
         return evicted(c);

@@ -131,7 +131,7 @@ static struct lt_group_join *join_body(const leat_consumer *c, uint32_t *size)
     body->bell = c->bell_number;
     body->serial = c->member->joined ? c->member->serial : 0;
     body->assignor = (uint32_t)options->assignor;
-    body->flags = options->alone != 0 ? LT_JOIN_ALONE : 0;
+    body->flags = (options->alone != 0 ? LT_JOIN_ALONE : 0) | (options->gate != 0 ? LT_JOIN_GATE : 0);
     body->max_poll_interval_ms = options->max_poll_interval_ms;
     body->rebalance_timeout_ms = options->rebalance_timeout_ms;
     body->session_timeout_ms = options->session_timeout_ms;

@@ -113,7 +113,8 @@ static inline int lt_member_begin(leat_consumer *c)
 {
     struct lt_member *m = c->member;
     lt_member_beat(m);
-    if (m->dirty && lt_clock_mono_coarse_ms() >= m->due_ms)
+    /* A gate's at once: producers may wait for it, and this poll may sleep. */
+    if (m->dirty && (c->gate || lt_clock_mono_coarse_ms() >= m->due_ms))
         lt_commit_auto(c);
     if (LT_UNLIKELY(m->reports != NULL))
         lt_commit_report(c);

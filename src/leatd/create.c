@@ -487,6 +487,7 @@ void lt_topics_release(struct lt_worker *w, struct lt_topic *topic)
             lt_keep_drop(&w->keep, LT_KEEP_RING, part->rings[r].id);
         }
         free(part->readers);
+        free(part->groups);
     }
     /* Last, so that a death on the way leaves a page that says what to drop. */
     if (topic->page) {

@@ -92,10 +92,12 @@ static int check_join(struct lt_worker *w, const struct lt_conn *conn, struct lt
 static void take_settings(struct lt_kept_group *g, uint32_t m, const struct lt_group_join *join)
 {
     struct lt_agent *agent = &g->agents[m];
+    agent->gates = (join->flags & LT_JOIN_GATE) != 0;
     agent->max_poll_interval_ns = join->max_poll_interval_ms * NS_PER_MS;
     agent->session_timeout_ns = join->session_timeout_ms * NS_PER_MS;
     g->machine.members[m].rebalance_timeout_ns = join->rebalance_timeout_ms * NS_PER_MS;
     g->machine.members[m].named = true;
+    lt_seat(g, m)->gates = agent->gates;
     lt_seat(g, m)->session_timeout_ms = (uint64_t)join->session_timeout_ms;
 }
 

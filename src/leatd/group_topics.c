@@ -162,8 +162,7 @@ static bool drop_parts(struct lt_kept_group *g)
     for (uint32_t p = 0; p < g->machine.part_room; p++) {
         if (g->machine.parts[p].topic_id == 0 || lt_topics_by_id(g->w, g->machine.parts[p].topic_id))
             continue;
-        lt_group_drop_part(&g->machine, p);
-        lt_store_release32(&lt_place_of(g, p)->topic_id, 0); /* [group.place] */
+        lt_groups_drop_place(g, p);
         dropped = true;
     }
     return dropped;

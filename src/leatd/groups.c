@@ -24,6 +24,7 @@
 #include "base/err.h"
 #include "base/futex.h"
 #include "leatd/topics.h"
+#include "leatd/warden.h"
 #include "shm/member.h"
 
 #define NS_PER_MS 1000000ll
@@ -137,6 +138,13 @@ static bool is_eviction(enum lt_group_why why)
     return why == LT_WHY_DIED || why == LT_WHY_HUNG || why == LT_WHY_SLOW || why == LT_WHY_AWAY_TOO_LONG;
 }
 
+static void knock_part(struct lt_kept_group *g, uint32_t p)
+{
+    struct lt_topic *topic = lt_topics_by_id(g->w, g->machine.parts[p].topic_id);
+    if (topic && g->machine.parts[p].partition < topic->partition_count)
+        lt_warden_knock(g->w, &topic->parts[g->machine.parts[p].partition]);
+}
+
 static void free_agent(struct lt_agent *agent)
 {
     free(agent->names);
@@ -156,6 +164,8 @@ static void gone(void *user, uint32_t m, enum lt_group_why why)
     if (agent->bell < LT_BELLS && g->w->group_of_bell[agent->bell] == g &&
         g->w->seat_of_bell[agent->bell] == m)
         g->w->group_of_bell[agent->bell] = NULL;
+    for (uint32_t p = 0; agent->gates && p < g->machine.part_room; p++)
+        knock_part(g, p); /* producers may have waited for it */
     lt_point("group.gone");
     lt_store_release32(&lt_seat(g, m)->serial, 0); /* [group.seat] */
     free_agent(agent);
@@ -230,6 +240,8 @@ static const struct lt_group_hooks hooks = { .fence = fence,
                                              .tell = tell,
                                              .room = room,
                                              .settled = settled };
+
+static void unlink_place(struct lt_kept_group *g, uint32_t p);
 
 /* --- time --- */
 
@@ -509,6 +521,72 @@ uint32_t lt_groups_place(struct lt_kept_group *g, uint32_t topic_id, uint32_t pa
     return LT_NOBODY;
 }
 
+/* So that a reclaim finds who still wants the partition. */
+static void link_place(struct lt_kept_group *g, uint32_t p)
+{
+    const struct lt_group_part *mine = &g->machine.parts[p];
+    struct lt_topic *topic = lt_topics_by_id(g->w, mine->topic_id);
+    if (!topic || mine->partition >= topic->partition_count)
+        return;
+    struct lt_part *part = &topic->parts[mine->partition];
+    struct lt_group_ref *refs = realloc(part->groups, (part->group_count + 1) * sizeof *refs);
+    if (!refs) {
+        lt_worker_log(g->w, LT_LOG_ERROR, "group %s: no memory to gate %s-%u", g->name, topic->name,
+                      mine->partition);
+        return;
+    }
+    part->groups = refs;
+    refs[part->group_count++] = (struct lt_group_ref){ g, p };
+}
+
+static void unlink_place(struct lt_kept_group *g, uint32_t p)
+{
+    const struct lt_group_part *mine = &g->machine.parts[p];
+    struct lt_topic *topic = mine->topic_id != 0 ? lt_topics_by_id(g->w, mine->topic_id) : NULL;
+    if (!topic || mine->partition >= topic->partition_count)
+        return;
+    struct lt_part *part = &topic->parts[mine->partition];
+    for (uint32_t i = 0; i < part->group_count; i++)
+        if (part->groups[i].group == g && part->groups[i].place == p) {
+            part->groups[i] = part->groups[--part->group_count];
+            return;
+        }
+}
+
+static bool has_gates(const struct lt_kept_group *g)
+{
+    for (uint32_t m = 0; m < g->machine.member_room; m++)
+        if (g->machine.members[m].used && g->agents[m].gates)
+            return true;
+    return false;
+}
+
+uint64_t lt_groups_keep(const struct lt_part *part)
+{
+    uint64_t lowest = LT_PIN_NONE;
+    for (uint32_t i = 0; i < part->group_count; i++) {
+        struct lt_kept_group *g = part->groups[i].group;
+        uint32_t p = part->groups[i].place;
+        /* Nobody reads it for them: they have gone on to other topics. */
+        if (!has_gates(g) ||
+            (g->machine.parts[p].owner == LT_NOBODY && g->machine.parts[p].target == LT_NOBODY))
+            continue;
+        uint64_t committed = lt_groups_committed(g, p);
+        if (committed == LT_COMMIT_NONE)
+            return 0; /* whoever gets it says first where it begins */
+        if (committed < lowest)
+            lowest = committed;
+    }
+    return lowest;
+}
+
+void lt_groups_drop_place(struct lt_kept_group *g, uint32_t p)
+{
+    unlink_place(g, p);
+    lt_group_drop_part(&g->machine, p);
+    lt_store_release32(&lt_place_of(g, p)->topic_id, 0); /* [group.place] */
+}
+
 uint32_t lt_groups_add_place(struct lt_kept_group *g, uint32_t topic_id, uint32_t partition, bool fresh)
 {
     uint32_t p = 0;
@@ -523,6 +601,7 @@ uint32_t lt_groups_add_place(struct lt_kept_group *g, uint32_t topic_id, uint32_
     g->machine.parts[p] = (struct lt_group_part){
         .topic_id = topic_id, .partition = partition, .owner = LT_NOBODY, .target = LT_NOBODY
     };
+    link_place(g, p);
     return p;
 }
 
@@ -549,6 +628,8 @@ static struct lt_kept_group *new_group(struct lt_worker *w, const char *name, ui
 
 static void free_group(struct lt_kept_group *g)
 {
+    for (uint32_t p = 0; p < g->machine.part_room; p++)
+        unlink_place(g, p);
     for (uint32_t m = 0; m < g->machine.member_room; m++) {
         if (g->agents[m].serial != 0 && g->w->group_of_bell[g->agents[m].bell] == g)
             g->w->group_of_bell[g->agents[m].bell] = NULL;
@@ -703,6 +784,7 @@ static int take_seat(struct lt_kept_group *g, uint32_t m)
     agent->max_poll_interval_ns = 300000 * NS_PER_MS;
     agent->session_timeout_ns = (int64_t)seat->session_timeout_ms * NS_PER_MS;
     agent->polled_ns = g->now_ns;
+    agent->gates = seat->gates != 0;
     if (seat->away_ms != 0) {
         int64_t gone_ns = (lt_clock_real_ms() - (int64_t)seat->away_ms) * NS_PER_MS;
         member->away = true;
@@ -749,11 +831,13 @@ static void take_places(struct lt_kept_group *g)
 {
     for (uint32_t p = 0; p < g->head->part_room; p++) {
         const struct lt_group_place *place = lt_place_of(g, p);
-        if (place->topic_id != 0)
-            g->machine.parts[p] = (struct lt_group_part){ .topic_id = place->topic_id,
-                                                          .partition = place->partition,
-                                                          .owner = member_of_serial(g, place->owner),
-                                                          .target = LT_NOBODY };
+        if (place->topic_id == 0)
+            continue;
+        g->machine.parts[p] = (struct lt_group_part){ .topic_id = place->topic_id,
+                                                      .partition = place->partition,
+                                                      .owner = member_of_serial(g, place->owner),
+                                                      .target = LT_NOBODY };
+        link_place(g, p);
     }
 }
 

@@ -19,6 +19,7 @@ struct lt_agent {
     uint32_t client, bell; /* of a static member that is away: 0 */
     uint32_t serial;       /* 0: no member */
     uint64_t polls;
+    bool gates;
     int64_t polled_ns; /* when the count was last seen to move */
     int64_t max_poll_interval_ns, session_timeout_ns;
     char id[128];
@@ -65,6 +66,8 @@ void lt_groups_bell_gone(struct lt_worker *w, uint32_t bell);
 void lt_groups_reader_gone(struct lt_worker *w, uint32_t bell, uint32_t topic_id, uint32_t partition);
 /* Topics were created or deleted. */
 void lt_groups_topics(struct lt_worker *w);
+/* From here on the groups with gates want this partition; LT_PIN_NONE: nobody does. */
+uint64_t lt_groups_keep(const struct lt_part *part);
 /* What is due; sets w->groups_at_ns, when to come again (0: never). */
 void lt_groups_tick(struct lt_worker *w, int64_t now_ns);
 void lt_groups_free(struct lt_worker *w);
@@ -92,6 +95,8 @@ uint64_t lt_groups_committed(struct lt_kept_group *g, uint32_t p);
 uint32_t lt_groups_place(struct lt_kept_group *g, uint32_t topic_id, uint32_t partition);
 /* A new place. */
 uint32_t lt_groups_add_place(struct lt_kept_group *g, uint32_t topic_id, uint32_t partition, bool fresh);
+/* The partition is not the group's any more: its topic is gone. */
+void lt_groups_drop_place(struct lt_kept_group *g, uint32_t p);
 
 /* group_topics.c: sets the agent's subscription. `peer` may read them; LEAT_EPERM for one that it may not and asked for by name. */
 int lt_groups_subscribe(struct lt_kept_group *g, uint32_t m, const struct lt_peer *peer, const char *names,

@@ -350,5 +350,6 @@ uint64_t lt_readers_keep(struct lt_worker *w, const struct lt_part *part)
         if (keep < lowest)
             lowest = keep;
     }
-    return lowest;
+    uint64_t of_groups = lt_groups_keep(part);
+    return of_groups < lowest ? of_groups : lowest;
 }

@@ -46,11 +46,19 @@ enum lt_part_counter {
     LT_PART_COUNTERS,
 };
 
+struct lt_kept_group;
+
 /* A reader of a partition: entry `entry` of that client's mailbox. */
 struct lt_reader_ref {
     uint16_t client;
     uint16_t entry;
     uint16_t bell;
+};
+
+/* A group that knows a partition, as its part `place`. */
+struct lt_group_ref {
+    struct lt_kept_group *group;
+    uint32_t place;
 };
 
 /* A claim that is in the way of readers. */
@@ -82,6 +90,8 @@ struct lt_part {
     struct lt_kept_ring rings[LT_RINGS]; /* ring k at k % LT_RINGS, as its gate */
     struct lt_reader_ref *readers;
     uint32_t reader_count, reader_room;
+    struct lt_group_ref *groups;
+    uint32_t group_count;
     /* warden */
     int64_t deadline_ns; /* look again then; 0: not watched */
     int64_t blocked_ns;  /* since when reclaim has not moved although room is short; 0: it is not */
@@ -143,7 +153,6 @@ struct lt_conn {
 };
 
 struct lt_lease_group;
-struct lt_kept_group;
 struct lt_job;
 struct look;
 

@@ -41,7 +41,8 @@ struct lt_group_seat {
     uint64_t session_timeout_ms;
     char client_id[96];
     char instance_id[96];
-    uint64_t reserved[4];
+    uint64_t gates; /* LT_JOIN_GATE */
+    uint64_t reserved[3];
 };
 
 struct lt_group_place {
