@@ -10,6 +10,8 @@ struct lt_ring_gate *gate_of(uint32_t ring);
 /* A process's view of a ring. */
 void attach(struct lt_ring *view, uint32_t ring);
 bool any_exclusive(void);
+/* The owner id in its claims. */
+uint32_t owner_of(const struct actor *actor);
 /* Asks leatd for a look. */
 void knock(void);
 /* Under this lock leatd's threads work on their tables; without bells leatd is one thread. */

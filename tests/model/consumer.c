@@ -142,6 +142,8 @@ static void sleep_for_records(struct actor *me, bool looks)
     struct consumer *c = &me->consumer;
     if (!config->bells) {
         model_yield(OP_WAIT, 0, MODEL_RELAXED);
+        /* Woken for it, so it is there to be seen; or weak memory could show the old one, pin after pin, without end. */
+        memory_see_latest(memory_loc(&PARTITION->current_ring));
         return;
     }
     struct lt_bell *bell = &shared->bells.bells[me->number];
@@ -166,7 +168,7 @@ bool consumer_once(struct actor *me)
     if (lt_word_lap(word) != rel >> c->ring.slot_shift &&
         lt_load_relaxed64(&gate->announced) <= c->position &&
         lt_load_relaxed64(&gate->end_offset) > c->position) {
-        model_yield(OP_WAIT, 0, MODEL_RELAXED);
+        sleep_for_records(me, true);
         return true;
     }
 

@@ -110,14 +110,13 @@ static struct event choose(void)
     return (struct event){ .kind = (uint8_t)(a >> 8), .actor = a >> 4 & 15, .keep = a & 15 };
 }
 
-/* The fate of each owner; owner a + 1 is actor a. */
+/* The fate of each owner id. */
 static void fates_of(uint8_t *fates, uint32_t left)
 {
-    fates[0] = LT_OWNER_DEAD; /* leatd itself never holds a claim */
+    memset(fates, LT_OWNER_DEAD, ACTORS_MAX + 1); /* leatd itself, 0, never holds a claim */
     for (uint32_t a = 0; a < actor_count; a++)
-        fates[a + 1] = world.actors[a].life == DEAD ? LT_OWNER_DEAD
-                       : left == a                  ? LT_OWNER_LEFT
-                                                    : LT_OWNER_ALIVE;
+        if (world.actors[a].life != DEAD)
+            fates[owner_of(&world.actors[a])] = left == a ? LT_OWNER_LEFT : LT_OWNER_ALIVE;
 }
 
 static void repair_all(struct leatd *d, uint32_t left)
@@ -327,14 +326,14 @@ static void note_death(struct actor *leatd, struct actor *victim, uint32_t keep)
     explorer_bury(victim);
     lock_tables();
     repair_all(&leatd->leatd, ACTORS_MAX);
+    world.notes.id_is_free |= victim->id == 0; /* src/leatd/clients.c, lt_clients_clean: behind the scan */
     if (config->bells) {
         /* It may have changed a word and not come to its wake: src/leatd/clients.c, lt_clients_repair_part. */
         for (uint32_t c = 0; c < config->consumers; c++)
             lt_bell_rescue(&shared->bells.bells[c]);
         wake_producers();
         knock();
-        if (config->rescues)
-            lt_bell_rescue(&shared->bells.leatd);
+        lt_bell_rescue(&shared->bells.leatd);
     }
     unlock_tables();
 }

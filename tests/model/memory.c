@@ -216,7 +216,9 @@ void memory_tidy(void)
     for (uint32_t a = 0; a < actor_count; a++)
         if (world.actors[a].life == LIVES && world.actors[a].op.kind != OP_DONE)
             for (uint32_t i = 0; i < view_bytes; i++)
-                least[i] = least[i] < views[a][i] ? least[i] : views[a][i];
+                /* Who never loads it may be told of it, and has nothing to tell. */
+                if (locations[i].readers >> a & 1 || locations[i].plain || locations[i].marks == MARK_NONE)
+                    least[i] = least[i] < views[a][i] ? least[i] : views[a][i];
     bool any = false;
     for (uint32_t loc = 1; loc < loc_count; loc++) {
         if (least[loc] > newest[loc])

@@ -21,7 +21,7 @@
 
 #define ACTORS_MAX 6
 #define LOCS_MAX 128
-#define HISTORY 10 /* weak memory: stores of a location that can be told apart */
+#define HISTORY 24 /* weak memory: stores of a location that can be told apart */
 #define BUFFER 4   /* TSO: stores of an actor on their way */
 #define STACK_SIZE 4096
 #define NO_LIMIT UINT64_MAX
@@ -47,6 +47,7 @@ struct producer_config {
     uint8_t units;   /* payload units of each record; 0: inline */
     bool exclusive;  /* claims with plain stores */
     bool heir;       /* comes when producer 0, who held the ring exclusively, is done or dead */
+    bool reuses;     /* comes when producer 0's owner id may be given out again, and gets it */
     uint8_t give_up; /* bit s: send s is given up after the claim */
 };
 
@@ -73,8 +74,6 @@ struct config {
     bool no_stops; /* do not ask at each state what becomes of the others when one stands still for ever */
     bool presses;  /* producers knock before the ring is full, and do not wait */
     bool bells;    /* sleepers sleep on bells; else on what they wait for */
-    bool rescues;  /* leatd rescues its own bell after a death */
-    bool is_long;  /* only with --long */
 };
 
 extern const struct config configs[];
@@ -167,6 +166,7 @@ struct notes {
     uint8_t kills, leases, stalls, deaths, rotations; /* still allowed */
     uint8_t lock; /* actor + 1 of leatd's that holds the worker's tables */
     bool knocked;
+    bool id_is_free; /* producer 0's */
 };
 enum { NOTE_ACKED = 1, NOTE_GAP = 2, NOTE_SEEN = 4 };
 

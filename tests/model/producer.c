@@ -3,8 +3,11 @@
 #include "actors.h"
 #include "base/futex.h"
 
-static uint32_t owner_of(const struct actor *actor)
+/* Whoever waits for producer 0's id gets that; before, its own is in no claim. */
+uint32_t owner_of(const struct actor *actor)
 {
+    if (actor->kind == PRODUCER && config->producer[actor->number].reuses && actor->producer.has_waited)
+        return 1;
     return actor->id + 1u;
 }
 
@@ -77,12 +80,13 @@ static void write_records(const struct lt_ring *ring, const struct lt_claim *cla
 
 bool producer_can_go_on(const struct actor *actor)
 {
-    (void)actor;
+    if (config->producer[actor->number].reuses)
+        return world.notes.id_is_free;
     return world.actors[0].life == DEAD || world.actors[0].op.kind == OP_DONE;
 }
 
-/* leatd tells an heir over its socket that the hold has ended. */
-static void wait_for_the_hold(struct producer *p)
+/* leatd tells an heir over its socket that the hold has ended, and a new client its id. */
+static void wait_for_leatd(struct producer *p)
 {
     model_yield(OP_WAIT, 0, MODEL_ACQUIRE);
     memory_join(self->id, the_leatd()->id);
@@ -93,8 +97,8 @@ bool producer_once(struct actor *me)
 {
     struct producer *p = &me->producer;
     const struct producer_config *c = &config->producer[me->number];
-    if (c->heir && !p->has_waited)
-        wait_for_the_hold(p);
+    if ((c->heir || c->reuses) && !p->has_waited)
+        wait_for_leatd(p);
     if (p->sent == c->sends)
         return false;
     uint32_t first_value = value_of(me, (uint32_t)p->sent * c->count + 1);

@@ -1,10 +1,13 @@
 /* mutate: applies each edit of tests/model/mutants.txt to a copy of its file, builds the explorer and the unit tests of the ring
  * with it, and runs them until one of them notices.
  *
- *   mutate ROOT CC [--sample N] [--seed S] [--jobs N] [--seconds S] [NAME]...
+ *   mutate ROOT CC [--sample N] [--seed S] [--jobs N] [--states N] [NAME]...
+ *   mutate ROOT CC --keep NAME
  *
- * A mutant is killed when the explorer finds a violation, a unit test fails, or either goes round for ever. The list says
- * of some why nobody can notice; those are `explained`, and a kill of such a one is an error in the list.
+ * A mutant is killed when the explorer finds a violation, and finds it again when it replays the schedule that it printed;
+ * or when a unit test fails. The list says of some why nobody can notice; those are `explained`, and a kill of such a one
+ * is an error in the list. How far the explorer goes is a number of states and no time, so that a slow machine comes to
+ * the same verdict. --keep leaves the explorer with that mutant in zig-out/mutants/NAME, and says how to replay what it found.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -23,19 +26,21 @@
 #include <unistd.h>
 
 #define MUTANTS_MAX 512
-#define MODEL_LIMIT_S 600
-#define UNIT_LIMIT_S 60
+/* For what never ends; neither decides about anything that does. */
+#define MODEL_LIMIT_S 3600
+#define UNIT_LIMIT_S 300
 
 enum fate { WAITING, KILLED, EXPLAINED, SURVIVED, BROKEN };
 
 struct mutant {
     char name[64];
     char file[64];
+    char config[32]; /* where to look first, or empty */
     char *why;
     char *explanation; /* or NULL */
     char *old, *new;
     enum fate fate;
-    char by[256];
+    char by[320];
     double seconds;
     bool wanted;
     pid_t pid;
@@ -45,7 +50,8 @@ static struct mutant mutants[MUTANTS_MAX];
 static size_t mutant_count;
 static const char *root, *cc;
 static char work[256];
-static double model_seconds = 3;
+static uint64_t most_states = 1000000; /* of one configuration, for one that nobody has noticed yet */
+#define FEW_STATES 160000              /* before the unit tests are asked */
 
 static const char *const model_units[] = { "ring", "repair", "reclaim", "rotation", "bell", "topic" };
 static const char *const unit_tests[] = { "ring_test", "repair_test", "bell_test", "topic_test" };
@@ -120,7 +126,7 @@ static void read_list(const char *path)
             if (mutant_count == MUTANTS_MAX)
                 exit(2);
             m = &mutants[mutant_count++];
-            if (sscanf(line, "@ %63s %63s", m->name, m->file) != 2) {
+            if (sscanf(line, "@ %63s %63s %31s", m->name, m->file, m->config) < 2) {
                 fprintf(stderr, "mutate: cannot read \"%s\"\n", line);
                 exit(2);
             }
@@ -178,7 +184,8 @@ static int shell(const char *command, const char *out, int limit_s)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-#define FLAGS "-std=gnu11 -D_GNU_SOURCE -O1 -fno-strict-aliasing -fno-stack-protector -fno-sanitize=all -w"
+#define FLAGS \
+    "-std=gnu11 -D_GNU_SOURCE -O1 -g -fno-omit-frame-pointer -fno-strict-aliasing -fno-stack-protector -fno-sanitize=all -w"
 
 static const char *arch_flags(void)
 {
@@ -192,9 +199,9 @@ static const char *arch_flags(void)
 /* Compiles one file. `first`: where headers are looked for before src. */
 static bool compile(const char *source, const char *object, const char *first, bool model, const char *log)
 {
-    char *command = text(
-        "%s " FLAGS " %s %s -I%s -I%s/src -I%s/include -I%s/tests -I%s/tests/lib -c %s -o %s", cc,
-        arch_flags(), model ? "-DLT_MODEL" : "", first, root, root, root, root, source, object);
+    char *command = text("%s " FLAGS " %s %s -I%s -I%s/src -I%s/include -I%s/tests -I%s/tests/%s -c %s -o %s",
+                         cc, arch_flags(), model ? "-DLT_MODEL" : "", first, root, root, root, root,
+                         model ? "model" : "lib", source, object);
     int r = shell(command, log, 120);
     free(command);
     return r == 0;
@@ -311,16 +318,23 @@ static const char *unit_of(const struct mutant *m)
     return unit;
 }
 
+/* The explorer's own: what it does in the place of src/client and src/leatd. */
+static bool is_of_the_model(const struct mutant *m)
+{
+    return !strncmp(m->file, "tests/model/", 12);
+}
+
 static void apply(const struct mutant *m, const char *dir, const char *result)
 {
-    char *path = text("%s/src/%s", root, m->file), *in = read_file(path);
+    char *path = is_of_the_model(m) ? text("%s/%s", root, m->file) : text("%s/src/%s", root, m->file);
+    char *in = read_file(path);
     size_t size;
     char *at = m->old ? find_once(in, m->old, &size) : NULL;
     if (!at) {
         write_file(result, "", 0, "broken\nits old text is not there, or more than once\n", "");
         exit(0);
     }
-    char *made = text("%s/%s", dir, m->file);
+    char *made = text("%s/%s", dir, is_of_the_model(m) ? m->file + 6 : m->file);
     char *new = strdup(m->new ? m->new : "");
     if (size < strlen(m->old) && *new) /* it ended inside a line */
         new[strlen(new) - 1] = 0;
@@ -331,36 +345,30 @@ static void apply(const struct mutant *m, const char *dir, const char *result)
     free(in);
 }
 
-/* Which line of the explorer's output says what is wrong. */
-static void take_violation(const char *out, char *by, size_t size)
-{
-    char *said = read_file(out), *at = strstr(said, "VIOLATION ");
-    snprintf(by, size, "%.*s", at ? (int)strcspn(at + 10, "\n") : 20, at ? at + 10 : "the explorer died");
-    free(said);
-}
-
-/* The explorer with this mutant: whether it notices. */
-static bool model_kills(const struct mutant *m, const char *dir, char *by, size_t size)
+/* The explorer with this mutant, DIR/model. false: `by` says why there is none. */
+static bool build_model(const struct mutant *m, const char *dir, char *by, size_t size)
 {
     bool is_header = m->file[strlen(m->file) - 1] == 'h';
     const char *unit = unit_of(m);
     char *log = text("%s/log", dir), *objects = strdup(""), *first = text("%s", dir),
-         *program = text("%s/model", dir);
+         *program = text("%s/explorer", dir);
     for (size_t i = 0; i < model_file_count; i++) {
-        if (!is_header) {
+        bool is_it = is_of_the_model(m) && !strcmp(model_files[i], unit);
+        if (!is_header && !is_it) {
             add_object(&objects, "%s/model_%s.o", work, model_files[i]);
             continue;
         }
-        char *source = text("%s/tests/model/%s.c", root, model_files[i]);
+        char *source = is_it ? text("%s/model/%s.c", dir, unit)
+                             : text("%s/tests/model/%s.c", root, model_files[i]);
         char *object = text("%s/model_%s.o", dir, model_files[i]);
         if (!compile(source, object, first, true, log)) {
             snprintf(by, size, "broken: it does not compile");
-            return true;
+            return false;
         }
         add_object(&objects, "%s", object);
     }
     for (size_t i = 0; i < COUNT(model_units); i++) {
-        bool is_it = !is_header && !strcmp(model_units[i], unit);
+        bool is_it = !is_header && !is_of_the_model(m) && !strcmp(model_units[i], unit);
         if (!is_it && !is_header) {
             add_object(&objects, "%s/modelled_%s.o", work, model_units[i]);
             continue;
@@ -369,23 +377,65 @@ static bool model_kills(const struct mutant *m, const char *dir, char *by, size_
         char *object = text("%s/modelled_%s.o", dir, model_units[i]);
         if (!compile(source, object, first, true, log)) {
             snprintf(by, size, "broken: it does not compile");
-            return true;
+            return false;
         }
         add_object(&objects, "%s", object);
     }
     if (!link_all(objects, program, log)) {
         snprintf(by, size, "broken: it does not link");
-        return true;
+        return false;
     }
-    char *out = text("%s/model.out", dir);
-    char *command = text("exec %s --first --each %.1f", program, model_seconds);
+    return true;
+}
+
+/* Whether the explorer, told to replay what it printed, comes to the same violation. */
+static bool replays(const char *dir, const char *message, const char *what)
+{
+    char *out = text("%s/replay.out", dir);
+    char *command = text("exec %s/explorer --replay '%s'", dir, what);
     int r = shell(command, out, MODEL_LIMIT_S);
-    if (r == 1)
-        take_violation(out, by, size);
-    else if (r < 0)
-        snprintf(by, size, "the explorer goes round for ever, or dies");
-    else if (r != 0)
-        snprintf(by, size, "the explorer ends with %d", r);
+    char *said = read_file(out);
+    bool same = r == 1 && !strncmp(said, message, strlen(message));
+    free(said);
+    free(command);
+    free(out);
+    return same;
+}
+
+/* What the explorer's output says is wrong, and the schedule, both in `out`. */
+static bool take_violation(char *out, const char **message, const char **schedule)
+{
+    char *at = strstr(out, "VIOLATION "), *replay = at ? strstr(at, "--replay ") : NULL;
+    if (!replay)
+        return false;
+    *message = at + 10;
+    at[strcspn(at, "\n")] = 0;
+    *schedule = replay + 9;
+    replay[strcspn(replay + 9, " \n") + 9] = 0;
+    return true;
+}
+
+/* Runs the explorer with this mutant, on one configuration or on all: whether it notices. */
+static bool model_kills(const char *dir, const char *config, uint64_t states, char *by, size_t size)
+{
+    char *out = text("%s/model.out", dir);
+    char *command = text("exec %s/explorer %s --first --states %llu", dir, config,
+                         (unsigned long long)states);
+    int r = shell(command, out, MODEL_LIMIT_S);
+    char *said = read_file(out);
+    const char *message, *schedule;
+    if (r == 1 && take_violation(said, &message, &schedule)) {
+        const char *colon = strchr(message, ':');
+        bool again = replays(dir, colon ? colon + 2 : message, schedule);
+        snprintf(by, size, "%s%s", again ? "" : "broken: does not replay: ", message);
+    } else if (r < 0) {
+        snprintf(by, size, "broken: the explorer dies, or never ends");
+    } else if (r != 0) {
+        snprintf(by, size, "broken: the explorer ends with %d", r);
+    }
+    free(said);
+    free(command);
+    free(out);
     return r != 0;
 }
 
@@ -393,6 +443,8 @@ static bool tests_kill(const struct mutant *m, const char *dir, char *by, size_t
 {
     bool is_header = m->file[strlen(m->file) - 1] == 'h';
     const char *unit = unit_of(m);
+    if (is_of_the_model(m))
+        return false;
     char *log = text("%s/log", dir), *core = strdup("");
     for (size_t i = 0; i < shm_count; i++) {
         bool is_it = !is_header && !strcmp(shm_files[i], unit);
@@ -433,14 +485,30 @@ static bool tests_kill(const struct mutant *m, const char *dir, char *by, size_t
     return false;
 }
 
+/* Where the list says, as far as need be; then everywhere, not so far. */
+static bool model_notices(const struct mutant *m, const char *dir, uint64_t states, char *by, size_t size)
+{
+    return (m->config[0] && model_kills(dir, m->config, most_states, by, size)) ||
+           model_kills(dir, "", states, by, size);
+}
+
+static void make_directories(const char *dir)
+{
+    char *shm = text("%s/shm", dir), *model = text("%s/model", dir);
+    if (mkdir(dir, 0700) != 0 || mkdir(shm, 0700) != 0 || mkdir(model, 0700) != 0)
+        die(dir);
+    free(shm);
+    free(model);
+}
+
 /* Leaves one word, and a line that says by whom, in `result`. */
 static void judge(const struct mutant *m, const char *dir, const char *result)
 {
-    char by[256] = "", *shm = text("%s/shm", dir), *base = text("%s/base", dir);
-    if (mkdir(dir, 0700) != 0 || mkdir(shm, 0700) != 0 || mkdir(base, 0700) != 0)
-        die(dir);
+    char by[320] = "";
+    make_directories(dir);
     apply(m, dir, result);
-    bool killed = model_kills(m, dir, by, sizeof by) || tests_kill(m, dir, by, sizeof by);
+    bool killed = !build_model(m, dir, by, sizeof by) || model_notices(m, dir, FEW_STATES, by, sizeof by) ||
+                  tests_kill(m, dir, by, sizeof by) || model_kills(dir, "", most_states, by, sizeof by);
     const char *fate = !strncmp(by, "broken", 6) ? "broken" : killed ? "killed" : "survived";
     char *line = text("%s\n%s\n", fate, by);
     write_file(result, line, strlen(line), "", "");
@@ -522,9 +590,12 @@ static void run_all(unsigned jobs)
     }
 }
 
+/* Those that are explained take the longest, and say the least. */
 static void choose(unsigned sample, uint64_t seed)
 {
     size_t left = 0;
+    for (size_t i = 0; i < mutant_count; i++)
+        mutants[i].wanted &= !mutants[i].explanation;
     for (size_t i = 0; i < mutant_count; i++)
         left += mutants[i].wanted;
     while (left > sample) {
@@ -535,15 +606,62 @@ static void choose(unsigned sample, uint64_t seed)
     }
 }
 
+static void remove_work(void)
+{
+    char *remove = text("rm -rf %s", work);
+    if (system(remove) != 0)
+        fprintf(stderr, "mutate: cannot remove %s\n", work);
+    free(remove);
+}
+
+/* Builds the explorer with one mutant to stay, and says what to do with it. */
+static int keep(const char *name)
+{
+    const struct mutant *m = NULL;
+    for (size_t i = 0; i < mutant_count; i++)
+        if (!strcmp(mutants[i].name, name))
+            m = &mutants[i];
+    if (!m) {
+        fprintf(stderr, "mutate: no mutant is called \"%s\"\n", name);
+        return 2;
+    }
+    char by[320] = "", *dir = text("%s/zig-out/mutants/%s", root, name);
+    char *prepare = text("mkdir -p %s/zig-out/mutants && rm -rf %s", root, dir);
+    if (system(prepare) != 0)
+        die(dir);
+    build_base();
+    make_directories(dir);
+    apply(m, dir, "/dev/stderr");
+    if (!build_model(m, dir, by, sizeof by) || !model_notices(m, dir, most_states, by, sizeof by)) {
+        fprintf(stderr, "mutate: %s\n", by[0] ? by : "the explorer does not notice it");
+        return 1;
+    }
+    char *out = text("%s/model.out", dir), *said = read_file(out);
+    const char *message, *schedule;
+    if (!take_violation(said, &message, &schedule))
+        return 1;
+    printf("%s: %s\n    %s\n    zig-out/mutants/%s has the file with it\n\n", name, m->why ? m->why : "",
+           message, name);
+    printf("again, step by step:\n    zig-out/mutants/%s/explorer --replay '%s' --trace\n", name, schedule);
+    printf("in gdb:\n    gdb --args zig-out/mutants/%s/explorer --replay '%s' --trace\n", name, schedule);
+    return 0;
+}
+
+static void usage(void)
+{
+    fprintf(stderr, "usage: mutate ROOT CC [--sample N] [--seed S] [--jobs N] [--states N] [NAME]...\n"
+                    "       mutate ROOT CC --keep NAME\n");
+    exit(2);
+}
+
 int main(int argc, char **argv)
 {
     unsigned jobs = 2, sample = 0;
     uint64_t seed = (uint64_t)time(NULL);
     bool any_named = false;
-    if (argc < 3) {
-        fprintf(stderr, "usage: mutate ROOT CC [--sample N] [--seed S] [--jobs N] [--seconds S] [NAME]...\n");
-        return 2;
-    }
+    const char *kept = NULL;
+    if (argc < 3)
+        usage();
     root = argv[1];
     cc = argv[2];
     char *list = text("%s/tests/model/mutants.txt", root);
@@ -557,8 +675,12 @@ int main(int argc, char **argv)
             seed = strtoull(argv[++i], NULL, 10);
         else if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
             jobs = (unsigned)strtoul(argv[++i], NULL, 10);
-        else if (!strcmp(argv[i], "--seconds") && i + 1 < argc)
-            model_seconds = strtod(argv[++i], NULL);
+        else if (!strcmp(argv[i], "--states") && i + 1 < argc)
+            most_states = strtoull(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--keep") && i + 1 < argc)
+            kept = argv[++i];
+        else if (argv[i][0] == '-')
+            usage();
         else {
             bool found = false;
             any_named = true;
@@ -581,8 +703,14 @@ int main(int argc, char **argv)
     if (!mkdtemp(work))
         die(work);
     double start = now();
+    if (kept) {
+        int r = keep(kept);
+        remove_work();
+        return r;
+    }
     build_base();
     run_all(jobs ? jobs : 1);
+    remove_work();
 
     unsigned counts[5] = { 0 }, applied = 0;
     for (size_t i = 0; i < mutant_count; i++)
@@ -590,12 +718,12 @@ int main(int argc, char **argv)
             counts[mutants[i].fate]++;
             applied++;
         }
-    char *remove = text("rm -rf %s", work);
-    if (system(remove) != 0)
-        fprintf(stderr, "mutate: cannot remove %s\n", work);
     if (counts[BROKEN] != 0)
-        printf("%u of the list do not apply, do not build, or are explained and noticed\n", counts[BROKEN]);
+        printf("%u of the list do not apply, do not build, do not replay, or are explained and noticed\n",
+               counts[BROKEN]);
     printf("%.0f s\n", now() - start);
+    printf("%u passed, %u failed, 0 skipped\n", counts[KILLED] + counts[EXPLAINED],
+           counts[SURVIVED] + counts[BROKEN]);
     printf("mutants: %u applied, %u killed, %u explained, %u survived\n", applied, counts[KILLED],
            counts[EXPLAINED], counts[SURVIVED] + counts[BROKEN]);
     return counts[SURVIVED] + counts[BROKEN] != 0;
