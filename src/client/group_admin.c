@@ -8,6 +8,7 @@
 #include "client/bus.h"
 #include "client/link.h"
 #include "client/topic.h"
+#include "group/group.h"
 
 #define ANSWER_MAX (LT_MSG_MAX - (uint32_t)sizeof(struct lt_msg))
 #define ROWS_A_REQUEST 256u /* of a COMMIT */
@@ -63,12 +64,7 @@ static int call(leat_bus *bus, enum lt_msg_type type, const void *body, uint32_t
 
 const char *leat_assignor_name(enum leat_assignor assignor)
 {
-    static const char *const names[LEAT_ASSIGNORS] = {
-        [LEAT_RANGE] = "range",       [LEAT_ROUNDROBIN] = "roundrobin",
-        [LEAT_STICKY] = "sticky",     [LEAT_COOPERATIVE_STICKY] = "cooperative-sticky",
-        [LEAT_FAILOVER] = "failover", [LEAT_CUSTOM] = "custom",
-    };
-    return (unsigned)assignor < LEAT_ASSIGNORS ? names[assignor] : NULL;
+    return lt_group_assignor_name(assignor);
 }
 
 /* --- offsets --- */
