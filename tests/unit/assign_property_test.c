@@ -448,12 +448,12 @@ static void live_long(bool equal, uint64_t rounds)
 
 TEST(equal_subscriptions_give_even_counts_and_the_fewest_moves)
 {
-    live_long(true, test_long() ? 1000000 : 100000);
+    live_long(true, test_long() ? 1000000 : 50000);
 }
 
 TEST(differing_subscriptions_give_counts_that_no_single_move_improves)
 {
-    live_long(false, test_long() ? 1000000 : 100000);
+    live_long(false, test_long() ? 1000000 : 50000);
 }
 
 /* ---- scale ---- */
