@@ -10,14 +10,16 @@
 //! | test:proc     | real processes on a real bus                                                            |
 //! | test:fault    | kills and stops at named points, in a build that has the kill points                    |
 //! | test:model    | the ring's own C files under every interleaving, kill and stop: tests/model; ARGS:         |
-//! |               | [CONFIGURATION] [--each SECONDS] [--replay CONFIGURATION:SCHEDULE --trace]              |
+//! |               | [CONFIGURATION] [--seconds OF-ALL | --each SECONDS | --states N] [--first]              |
+//! |               | [--replay CONFIGURATION:SCHEDULE [--trace]]                                             |
 //! | test:mutants  | applies each edit of tests/model/mutants.txt to a copy; model or unit tests must notice;   |
-//! |               | wants gcc; ARGS: [--sample N] [--seed S] [--jobs N] [--seconds S] [NAME]...              |
+//! |               | wants gcc; ARGS: [--sample N] [--seed S] [--jobs N] [--states N] [NAME]..., --keep NAME  |
 //! | test:step     | single-steps the compiled client and tries at every instruction what can happen there:    |
 //! |               | tests/model/step; wants gcc, or skips its builds; ARGS: [--sample] [--self]             |
 //! |               | [--build gcc-O2] [--path NAME] [--at N] [--mutant NAME] [--uncovered]                   |
 //! | test:install  | programs compiled against what `install` lays down                                      |
-//! | test:long     | `test` with the long tests, and the others' loops worth more time                       |
+//! | test:long     | `test` with the long tests, the others' loops worth more time, and before it all of     |
+//! |               | test:step, test:model and test:mutants                                                  |
 //! | test:ubsan    | test:unit under UndefinedBehaviorSanitizer                                              |
 //! | test:tsan     | test:unit under ThreadSanitizer                                                         |
 //! | test:asan     | test:unit under AddressSanitizer and LeakSanitizer; wants gcc, Zig ships no ASan runtime |
@@ -126,12 +128,14 @@ pub fn build(b: *std.Build) void {
     testStep("test:unit", "Run tests/unit", debug, fault, &unit);
     testStep("test:proc", "Run tests/proc", debug, fault, &.{.proc});
     testStep("test:fault", "Run tests/fault", debug, fault, &.{.fault});
-    step(b, "test:model", "Explore the ring's interleavings", model(debug));
-    step(b, "test:mutants", "Apply single wrong edits; each must be noticed", mutants(debug));
+    step(b, "test:model", "Explore the ring's interleavings", model(debug, b.args));
+    step(b, "test:mutants", "Apply single wrong edits; each must be noticed", mutants(debug, b.args));
     step(b, "test:step", "Try every instruction of the compiled paths", stepper(fast, b.args));
     testStep("test:install", "Run tests/install", debug, fault, &.{.install});
     testStep("test:long", "Run every test, the long ones too", debug, fault, &all);
     before(b, "test:long", stepper(fast, null));
+    before(b, "test:long", model(debug, null));
+    before(b, "test:long", mutants(debug, null));
     testStep("test:ubsan", "Run tests/unit under UBSan", ubsan, fault, &unit);
     testStep("test:tsan", "Run tests/unit under TSan", tsan, fault, &unit);
     step(b, "test:asan", "Run tests/unit under ASan (with gcc)", asan(debug));
@@ -378,7 +382,7 @@ fn runner(kit: Kit) *Compile {
 
 /// The pure files of shm, compiled once more with the explorer's operations under base/atomic.h, and the explorer. Always
 /// optimised: what it runs is a state a microsecond.
-fn model(kit: Kit) *Run {
+fn model(kit: Kit, args: ?[]const []const u8) *Run {
     const b = kit.b;
     const module = b.createModule(.{
         .target = kit.target,
@@ -397,18 +401,18 @@ fn model(kit: Kit) *Run {
     });
     const exe = b.addExecutable(.{ .name = "model", .root_module = module, .use_llvm = true, .use_lld = true });
     const run = b.addRunArtifact(exe);
-    if (b.args) |args| run.addArgs(args);
+    if (args) |typed| run.addArgs(typed);
     return run;
 }
 
-fn mutants(kit: Kit) *Run {
+fn mutants(kit: Kit, args: ?[]const []const u8) *Run {
     const b = kit.b;
     const module = cModule(kit);
     addC(module, &.{"tests/model/mutate/mutate.c"});
     const exe = b.addExecutable(.{ .name = "mutate", .root_module = module, .use_llvm = true, .use_lld = true });
     const run = b.addRunArtifact(exe);
     run.addArgs(&.{ b.build_root.path orelse ".", "gcc" });
-    if (b.args) |args| run.addArgs(args);
+    if (args) |typed| run.addArgs(typed);
     return run;
 }
 

@@ -217,6 +217,7 @@ void memory_join(uint32_t to, uint32_t from);
 void memory_see_latest(uint8_t loc);    /* self has seen the newest store */
 void memory_everybody(uint32_t caller); /* membarrier */
 void memory_tidy(void);
+void memory_show(void);
 size_t memory_save(uint8_t *to);
 size_t memory_restore(const uint8_t *from);
 uint64_t memory_forgotten(void); /* stores that history had no room for */

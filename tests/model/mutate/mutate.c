@@ -52,6 +52,7 @@ static const char *root, *cc;
 static char work[256];
 static uint64_t most_states = 1000000; /* of one configuration, for one that nobody has noticed yet */
 #define FEW_STATES 160000              /* before the unit tests are asked */
+#define HINTED_STATES 20000000         /* where the list says that it will be noticed */
 
 static const char *const model_units[] = { "ring", "repair", "reclaim", "rotation", "bell", "topic" };
 static const char *const unit_tests[] = { "ring_test", "repair_test", "bell_test", "topic_test" };
@@ -488,7 +489,7 @@ static bool tests_kill(const struct mutant *m, const char *dir, char *by, size_t
 /* Where the list says, as far as need be; then everywhere, not so far. */
 static bool model_notices(const struct mutant *m, const char *dir, uint64_t states, char *by, size_t size)
 {
-    return (m->config[0] && model_kills(dir, m->config, most_states, by, size)) ||
+    return (m->config[0] && model_kills(dir, m->config, HINTED_STATES, by, size)) ||
            model_kills(dir, "", states, by, size);
 }
 
