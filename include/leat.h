@@ -328,10 +328,14 @@ enum leat_commit_mode {
     LEAT_ASYNC = 1 /* a store; options.on_commit tells, from a later call on the same handle */
 };
 
-/* Called from inside poll, subscribe, unsubscribe and close; never with an empty set. Calls on the consumer are fine
- * in them (commit, seek, pause, position ...) but for poll, subscribe, assign and close. */
+/* Called from inside poll, subscribe, assign and close; never with an empty set. Calls on the consumer are fine in them
+ * (commit, seek, pause, position ...) but for poll, subscribe, assign, close and leat_consumer_fd: LEAT_EBUSY_HANDLE. In one turn lost
+ * comes before revoked, and revoked before assigned. Who assigns eagerly (range, round robin, sticky) revokes everything in
+ * one turn and assigns in a later one; a cooperative assignor revokes only what moves. */
 typedef void leat_partitions_fn(leat_consumer *consumer, const leat_partition *partitions, int count,
                                 void *user);
+/* What was committed, and 0 or the error, in the order of the commits; the texts hold until it returns. Called from inside a later
+ * poll, commit or close. */
 typedef void leat_committed_fn(leat_consumer *consumer, const leat_offset *offsets, int count, int error,
                                void *user);
 
@@ -348,13 +352,15 @@ typedef struct leat_assign_view {
     int part_count;
     const int *previous; /* [part_count] who owns it now; -1: nobody */
 } leat_assign_view;
-/* 0, or a negative error that this member's poll returns; then another leader is asked. */
+/* 0, or a negative error that this member's poll returns. It has left the group then, as it has after an assignment that leatd refused
+ * (LEAT_EINVAL), so that another leader is asked; leat_consumer_subscribe brings it back. Must not call the consumer. */
 typedef int leat_assign_fn(const leat_assign_view *view, int *owner, void *user);
 
 typedef struct leat_consumer_options {
     size_t size;
     const char *group;     /* NULL: a consumer on its own */
-    enum leat_reset reset; /* where to start without a position, and where to go on after falling behind */
+    enum leat_reset reset; /* where to start without a position, and where to go on after falling behind. In a
+                              * group the first owner's start is committed at once: the next one goes on from there */
     int64_t spin_us;       /* how long a poll spins before it sleeps; -1: it never sleeps; default 20 */
     int64_t
         gather_us; /* for streams: a poll that follows one with fewer than 64 records first lets them gather for this
@@ -382,7 +388,9 @@ typedef struct leat_consumer_options {
     leat_assign_fn *assign;          /* with LEAT_CUSTOM */
     const char *
         instance_id; /* a static member: comes back under this name and keeps its partitions for session_timeout_ms */
-    int64_t max_poll_interval_ms; /* no poll for this long: evicted; default 300000 */
+    int64_t
+        max_poll_interval_ms; /* no poll for this long: evicted; default 300000. A poll that waits is a poll, and so is
+                                   * a leat_consumer_fd() that is silent; one that is readable has to be polled */
     int64_t rebalance_timeout_ms; /* asked to release and not done: evicted; default 60000 */
     int64_t session_timeout_ms;   /* static members; default 45000 */
     int64_t
@@ -410,14 +418,17 @@ LEAT_API int leat_consumer_open(leat_consumer **consumer, leat_bus *bus,
  * assignor than the group's, a bad pattern), LEAT_EEXCLUSIVE, LEAT_EEXIST (the instance id is in use). */
 LEAT_API int leat_consumer_subscribe(leat_consumer *consumer, const char *const *topics, int count);
 /* Just these partitions; replaces what was subscribed or assigned. With a group: not a member of it; starts at its committed
- * offsets and commits to it, while it has no members. Errors: also LEAT_ENOPART. */
+ * offsets and commits to it by requests, while it has no members. Errors: also LEAT_ENOPART. */
 LEAT_API int leat_consumer_assign(leat_consumer *consumer, const leat_partition *partitions, int count);
 /* What is assigned now; *partitions holds until the next call. Returns how many. */
 LEAT_API int leat_consumer_assignment(leat_consumer *consumer, const leat_partition **partitions);
 
 /* Up to max_poll_records records, as views that hold until the next poll (see the caveats above). Waits up to
  * timeout_ms (-1: for ever) when there is none. 0: none came in time. Partitions take turns.
- * Errors: LEAT_EWAKEUP, LEAT_EDELETED, LEAT_EOFFSET (overrun with LEAT_RESET_ERROR; seek to go on), LEAT_EGONE, LEAT_EFORKED. */
+ * A member of a group takes and gives up partitions in here, also while it waits. A topic that is deleted is revoked then.
+ * Errors: LEAT_EWAKEUP, LEAT_EDELETED, LEAT_EOFFSET (overrun, or no committed offset, with LEAT_RESET_ERROR; seek to go on), LEAT_EFENCED
+ * (evicted, without options.rejoin: each time, until subscribe), LEAT_EGONE, LEAT_EFORKED; what options.assign returned; and
+ * what can fail when a partition is taken (LEAT_ELIMIT, LEAT_EPERM, LEAT_ENOMEM): the next poll tries again. */
 LEAT_API int leat_consumer_poll(leat_consumer *consumer, int64_t timeout_ms, const leat_record **records);
 /* Makes the current or else the next poll return LEAT_EWAKEUP. Async-signal-safe. */
 LEAT_API void leat_consumer_wakeup(leat_consumer *consumer);
@@ -444,30 +455,38 @@ LEAT_API int64_t leat_consumer_offset_for_time(leat_consumer *consumer, const ch
 LEAT_API int64_t leat_consumer_lag(leat_consumer *consumer, const char *topic, uint32_t partition);
 /* How many offsets of this partition were overwritten before this consumer read them. */
 LEAT_API int64_t leat_consumer_missed(leat_consumer *consumer, const char *topic, uint32_t partition);
-/* Revokes and commits what is left (auto_commit_ms), and leaves the group; a static member only goes away. NULL is fine. */
+/* Commits what is left (auto_commit_ms), calls on_revoked, and leaves the group; a static member only goes away, and its partitions
+ * wait for it for session_timeout_ms. Tells on_commit what is left to tell. NULL is fine. */
 LEAT_API int leat_consumer_close(leat_consumer *consumer);
 
 /* --- groups ---------------------------------------------------------------------------------------- */
 
-/* Commits of a consumer with a group. Errors: LEAT_EFENCED (evicted, or the partition is not its own any more), LEAT_EINVAL (no
- * group), LEAT_EINUSE (a consumer that is no member, while the group has members), LEAT_ENOPART, LEAT_EGONE. */
+/* Commits of a consumer with a group. A member's is a store into memory that leatd reads, and no system call; with metadata, a
+ * request. Both modes return what is known at once; with LEAT_ASYNC on_commit is told, too. Errors: LEAT_EFENCED (evicted; or a partition
+ * of a topic that it is subscribed to and that is not its own, any more or yet), LEAT_ENOPART (another partition that is not assigned),
+ * LEAT_EINVAL (no group, a negative offset, metadata above 200 bytes), LEAT_EINUSE (a consumer that is no member, while the group
+ * has members), LEAT_EGONE.
+ * An offset that says that all that was handed out is done also covers the gaps behind it, and those that come
+ * later: drained means lag 0. */
 
-/* Everything handed out by polls so far (with manual_store: what was stored), of all assigned partitions. Steps over gaps. */
+/* Everything handed out by polls so far (with manual_store: what was stored since the last commit), of all assigned partitions. After a
+ * seek: where it went. */
 LEAT_API int leat_consumer_commit(leat_consumer *consumer, enum leat_commit_mode mode);
 /* One record: its offset + 1. */
 LEAT_API int leat_consumer_commit_record(leat_consumer *consumer, const leat_record *record,
                                          enum leat_commit_mode mode);
-/* These, all or none. */
+/* These, all or none (from outside of the group: up to 256 together). */
 LEAT_API int leat_consumer_commit_offsets(leat_consumer *consumer, const leat_offset *offsets, int count,
                                           enum leat_commit_mode mode);
-/* Notes what the next commit() or automatic commit takes, with manual_store. */
+/* Notes what the next commit() or automatic commit takes, with manual_store; without: LEAT_EINVAL. A seek or rewind forgets it. */
 LEAT_API int leat_consumer_store(leat_consumer *consumer, const leat_offset *offsets, int count);
-/* The group's committed offset of a partition that is assigned; LEAT_EOFFSET when there is none. */
+/* The group's committed offset of a partition that is assigned; LEAT_EOFFSET when there is none, LEAT_ENOPART when it is not. */
 LEAT_API int64_t leat_consumer_committed(leat_consumer *consumer, const char *topic, uint32_t partition);
-/* The text that came with it, into out, 0-terminated; its length; 0: none. */
+/* The text that came with it, into out, 0-terminated; its length; 0: none. A request. LEAT_EINVAL: out is too small. */
 LEAT_API int leat_consumer_committed_metadata(leat_consumer *consumer, const char *topic, uint32_t partition,
                                               char *out, size_t out_size);
-/* Every assigned partition back to its committed offset: what was handed out and not committed comes again. */
+/* Every assigned partition back to its committed offset (to where it began, when there is none): what was handed out and not committed
+ * comes again. Ends the views, as a seek does. */
 LEAT_API int leat_consumer_rewind(leat_consumer *consumer);
 /* "" before it is a member. Holds until the next call. */
 LEAT_API const char *leat_consumer_member_id(leat_consumer *consumer);

@@ -202,13 +202,11 @@ static int commit_by_request(leat_consumer *c, const struct lt_intent *intents, 
     return r < 0 ? r : say_commit(c, body);
 }
 
-/* What is committed need not be kept any more: as [reader.keep] in poll.c, against leatd's membarrier. */
-static void tell_starving(leat_consumer *c, const struct lt_intent *intents, uint32_t count)
+void lt_commit_tell_starving(leat_consumer *c, const struct lt_cursor *cursor)
 {
     lt_fence_light();
-    for (uint32_t i = 0; i < count; i++)
-        if (lt_load_relaxed32(&intents[i].cursor->part->starving) != 0)
-            lt_bells_knock(c->handle.bus->bells, intents[i].cursor->global);
+    if (lt_load_relaxed32(&cursor->part->starving) != 0)
+        lt_bells_knock(c->handle.bus->bells, cursor->global);
 }
 
 /* By stores into the mailbox: see commit.h. */
@@ -223,8 +221,8 @@ static int commit_by_store(leat_consumer *c, const struct lt_intent *intents, ui
         cursor->noted = intents[i].metadata != NULL;
         noted |= cursor->noted;
     }
-    if (c->gate)
-        tell_starving(c, intents, count);
+    for (uint32_t i = 0; c->gate && i < count; i++)
+        lt_commit_tell_starving(c, intents[i].cursor);
     lt_point("commit.fence");
     if (LT_UNLIKELY(!lt_member_holds(m->word, m->fence))) /* [group.fence] */
         return evicted(c);
@@ -251,6 +249,8 @@ static void forget_stored(struct lt_cursor *cursor)
 static int commit_intents(leat_consumer *c, uint32_t count, enum leat_commit_mode mode)
 {
     struct lt_member *m = c->member;
+    if (LT_UNLIKELY(lt_bus_gone(c->handle.bus)))
+        return lt_fail(LEAT_EGONE, "%s: the bus has ended", c->handle.bus->path);
     int r = LT_LIKELY(m->joined) ? commit_by_store(c, m->intents, count)
             : m->evicted         ? evicted(c)
                                  : commit_from_outside(c, m->intents, count);

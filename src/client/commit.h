@@ -31,6 +31,10 @@ void lt_commit_report(leat_consumer *c);
 /* All that was not told. */
 void lt_commit_forget(leat_consumer *c);
 
+/* A gate has committed more: what is below need not be kept any more. As [reader.keep] in poll.c: leatd stores `starving`, passes a
+ * membarrier and looks at what is committed again, so one of us sees the other. */
+void lt_commit_tell_starving(leat_consumer *c, const struct lt_cursor *cursor);
+
 /* After leat_consumer_assign: places every cursor at the group's committed offset, if there is one. */
 int lt_commit_fetch(leat_consumer *c);
 

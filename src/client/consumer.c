@@ -588,7 +588,7 @@ static int position(leat_consumer *c, struct lt_cursor *cursor, int64_t argument
     if (!cursor->beyond) {
         lt_cursor_skip_gaps(cursor);
         if (c->member != NULL)
-            lt_commit_follow(c->member, cursor);
+            lt_commit_follow(c, cursor);
     }
     *answer = (int64_t)cursor->position;
     return 0;

@@ -130,12 +130,15 @@ static inline void lt_member_handed(leat_consumer *c)
 /* --- by consumer.c and poll.c --- */
 
 /* The position has gone over gaps: when all below them is committed, so are they. */
-static inline void lt_commit_follow(const struct lt_member *m, struct lt_cursor *cursor)
+static inline void lt_commit_follow(leat_consumer *c, struct lt_cursor *cursor)
 {
     uint64_t committed = lt_load_relaxed64(&cursor->entry->committed);
-    if (committed >= cursor->handed && committed < cursor->position && !cursor->beyond && !cursor->noted &&
-        m->joined)
-        lt_member_store(cursor->entry, cursor->position); /* [group.commit] */
+    if (committed < cursor->handed || committed >= cursor->position || cursor->beyond || cursor->noted ||
+        !c->member->joined)
+        return;
+    lt_member_store(cursor->entry, cursor->position); /* [group.commit] */
+    if (c->gate)
+        lt_commit_tell_starving(c, cursor);
 }
 
 /* --- by the other files of groups --- */

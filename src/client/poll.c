@@ -273,7 +273,7 @@ static int gulp(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n)
             c->touched_count--;
         release(c, cursor);
         if (LT_UNLIKELY(c->member != NULL))
-            lt_commit_follow(c->member, cursor);
+            lt_commit_follow(c, cursor);
     }
     return r < 0 ? r : 0;
 }

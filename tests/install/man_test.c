@@ -128,7 +128,7 @@ TEST_SLOW(programs_of_leat_3_compile_and_run, 300)
         session = text("%s && %s", session, binary);
         count++;
     }
-    CHECK_EQ(count, 3);
+    CHECK_EQ(count, 4);
     run(text("leat run -- sh -c '%s'", session));
 }
 
