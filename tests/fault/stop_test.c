@@ -508,6 +508,55 @@ TEST(views_of_a_stopped_reader_stay_while_producers_leave_the_ring_behind)
     watcher_stop(scene.watcher);
 }
 
+/* A pin holds the ring it was taken in. A poll that came to the end of one ring and went on in the next once gave out views of
+ * both, and those of the next ring were overwritten. */
+TEST(views_of_a_poll_at_the_end_of_a_ring_stay_while_the_next_ring_is_lapped)
+{
+    struct scene scene = scene_with(LEAT_BLOCK, false);
+    leat_consumer_options options = LEAT_CONSUMER_OPTIONS;
+    options.max_poll_records = SLOTS;
+    leat_consumer *consumer = open_reader(scene.handle, "t", &options);
+    struct child *reader = bus_spawn(scene.bus, stopped_reader, .args = { "0" });
+    child_expect(reader, "ready");
+    uint64_t number = 100;
+    send_steadily(scene.other, 0, number);
+    child_tell(reader, "poll");
+    child_number(reader, "holds");
+    child_stop(reader);
+
+    const leat_record *records;
+    for (;;) {
+        while (CHECK_OK(leat_consumer_position(consumer, "t", 0)) < (int64_t)number)
+            CHECK_OK(leat_consumer_poll(consumer, 5000, &records));
+        /* Some of these lie at the end of the old ring, some at the beginning of the new one. */
+        send_steadily(scene.other, number, SLOTS / 16);
+        number += SLOTS / 16;
+        if (bus_counter(scene.bus, "rotations", "t", -1, -1) != 0)
+            break;
+    }
+    send_steadily(scene.other, number, SLOTS / 16);
+    number += SLOTS / 16;
+    int n = CHECK_OK(leat_consumer_poll(consumer, 5000, &records));
+    CHECK(n > 0);
+    unsigned char(*copies)[TRAFFIC_MAX] = calloc((size_t)n, sizeof *copies);
+    for (int i = 0; i < n; i++)
+        memcpy(copies[i], records[i].value, records[i].value_size);
+    printf("%d records up to %" PRId64 " of %" PRIu64 "\n", n, leat_consumer_position(consumer, "t", 0),
+           number);
+
+    send_steadily(scene.other, number, RINGS_WORTH);
+    for (int i = 0; i < n; i++)
+        CHECK_MEM(records[i].value, copies[i], records[i].value_size);
+    free(copies);
+    CHECK_OK(leat_consumer_close(consumer));
+    child_continue(reader);
+    child_tell(reader, "compare");
+    child_expect(reader, "unchanged");
+    child_tell(reader, "end");
+    child_end(reader);
+    watcher_stop(scene.watcher);
+}
+
 TEST(stopped_gate_reader_misses_nothing_and_producers_wait_for_it)
 {
     struct scene scene = scene_with(LEAT_BLOCK, false);

@@ -508,8 +508,10 @@ static void judge(const struct mutant *m, const char *dir, const char *result)
     char by[320] = "";
     make_directories(dir);
     apply(m, dir, result);
+    /* A look now and then whether an explanation still holds need not go as far. */
+    uint64_t states = m->explanation ? most_states / 4 : most_states;
     bool killed = !build_model(m, dir, by, sizeof by) || model_notices(m, dir, FEW_STATES, by, sizeof by) ||
-                  tests_kill(m, dir, by, sizeof by) || model_kills(dir, "", most_states, by, sizeof by);
+                  tests_kill(m, dir, by, sizeof by) || model_kills(dir, "", states, by, sizeof by);
     const char *fate = !strncmp(by, "broken", 6) ? "broken" : killed ? "killed" : "survived";
     char *line = text("%s\n%s\n", fate, by);
     write_file(result, line, strlen(line), "", "");
