@@ -16,7 +16,7 @@
 #define MUTANTS_MAX 64
 
 static struct toolchain tools = { .gcc = "gcc" };
-static struct options options = { .only_instruction = UINT32_MAX, .window = 24, .violations_max = 3 };
+static struct options options = { .only_instruction = UINT32_MAX, .window = 16, .violations_max = 3 };
 static const char *only_build, *only_path;
 static bool sample, self, uncovered;
 static unsigned passed, failed, skipped, built, stepped_paths;
