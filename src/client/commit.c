@@ -209,24 +209,43 @@ void lt_commit_tell_starving(leat_consumer *c, const struct lt_cursor *cursor)
         lt_bells_knock(c->handle.bus->bells, cursor->global);
 }
 
-/* By stores into the mailbox: see commit.h. */
+/* Into the mailbox: see commit.h. */
+static inline void store_commit(leat_consumer *c, struct lt_cursor *cursor, uint64_t offset, bool noted)
+{
+    lt_point("commit.store");
+    lt_member_store(cursor->entry, offset); /* [group.commit] */
+    cursor->noted = noted;
+    if (LT_UNLIKELY(c->gate))
+        lt_commit_tell_starving(c, cursor);
+}
+
+/* Behind the stores: whether they count. */
+static inline int look_at_fence(const leat_consumer *c)
+{
+    lt_point("commit.fence");
+    return LT_LIKELY(lt_member_holds(c->member->word, c->member->fence)) ? 0 : evicted(c); /* [group.fence] */
+}
+
 static int commit_by_store(leat_consumer *c, const struct lt_intent *intents, uint32_t count)
 {
-    struct lt_member *m = c->member;
     bool noted = false;
     for (uint32_t i = 0; i < count; i++) {
-        struct lt_cursor *cursor = intents[i].cursor;
-        lt_point("commit.store");
-        lt_member_store(cursor->entry, intents[i].offset); /* [group.commit] */
-        cursor->noted = intents[i].metadata != NULL;
-        noted |= cursor->noted;
+        noted |= intents[i].metadata != NULL;
+        store_commit(c, intents[i].cursor, intents[i].offset, intents[i].metadata != NULL);
     }
-    for (uint32_t i = 0; c->gate && i < count; i++)
-        lt_commit_tell_starving(c, intents[i].cursor);
-    lt_point("commit.fence");
-    if (LT_UNLIKELY(!lt_member_holds(m->word, m->fence))) /* [group.fence] */
-        return evicted(c);
-    return LT_UNLIKELY(noted) ? commit_by_request(c, intents, count) : 0;
+    int r = look_at_fence(c);
+    return LT_UNLIKELY(noted) && r == 0 ? commit_by_request(c, intents, count) : r;
+}
+
+/* All that was handed out, as most commits are: the same without a list of it. */
+static int commit_handed(leat_consumer *c)
+{
+    for (uint32_t i = 0; i < c->cursor_count; i++) {
+        struct lt_cursor *cursor = c->cursors[i];
+        if (LT_LIKELY(cursor->position != LT_NOWHERE))
+            store_commit(c, cursor, over_gaps(cursor, cursor->position), false);
+    }
+    return look_at_fence(c);
 }
 
 /* For somebody who is no member leatd's word is what counts; the entry is where rewind looks. */
@@ -263,6 +282,9 @@ static int commit_intents(leat_consumer *c, uint32_t count, enum leat_commit_mod
 
 static int commit_all(leat_consumer *c, enum leat_commit_mode mode)
 {
+    if (LT_LIKELY(c->member->joined && c->options.manual_store == 0) && !lt_bus_gone(c->handle.bus) &&
+        (mode == LEAT_SYNC || c->options.on_commit == NULL))
+        return commit_handed(c);
     int count = intend_all(c);
     int r = count < 0 ? count : commit_intents(c, (uint32_t)count, mode);
     if (LT_UNLIKELY(c->options.manual_store != 0))
@@ -295,7 +317,7 @@ int lt_commit_auto(leat_consumer *c)
 
 /* --- the calls --- */
 
-static int enter(leat_consumer *c, const char *call, bool args_are_right)
+static inline int enter(leat_consumer *c, const char *call, bool args_are_right)
 {
     if (c == NULL || !args_are_right)
         return lt_fail(LEAT_EINVAL, "%s: an argument makes no sense", call);
@@ -310,7 +332,8 @@ static int enter(leat_consumer *c, const char *call, bool args_are_right)
 }
 
 /* For the calls that commit: reports of earlier ones come first. */
-static int enter_commit(leat_consumer *c, const char *call, bool args_are_right, enum leat_commit_mode mode)
+static inline int enter_commit(leat_consumer *c, const char *call, bool args_are_right,
+                               enum leat_commit_mode mode)
 {
     int r = enter(c, call, args_are_right && (unsigned)mode <= LEAT_ASYNC);
     if (r == 0 && LT_UNLIKELY(c->member->reports != NULL))

@@ -342,6 +342,8 @@ int lt_consumer_look(leat_consumer *c)
         return r;
     if (n != 0) {
         c->turn = at; /* who comes behind the last one served begins the next poll */
+        if (LT_UNLIKELY(c->member != NULL))
+            lt_member_handed(c);
         lt_point("consume.view");
     }
     return (int)n; /* an error behind records is met again by the next poll */
@@ -461,7 +463,7 @@ static int64_t deadline_ns(int64_t timeout_ms)
 
 static int poll_empty(leat_consumer *c, int64_t timeout_ms)
 {
-    int n = do_business(c);
+    int n = LT_UNLIKELY(lt_consumer_has_business(c)) ? do_business(c) : 0;
     if (n == 0 && timeout_ms != 0) {
         int64_t until_ns = deadline_ns(timeout_ms);
         c->empty_polls = 0;
@@ -501,13 +503,12 @@ int leat_consumer_poll(leat_consumer *c, int64_t timeout_ms, const leat_record *
     int n = LT_UNLIKELY(c->member != NULL) ? lt_member_begin(c) : 0;
     if (LT_UNLIKELY(c->options.gather_us > 0) && c->last != 0 && c->last < GATHER_BELOW)
         gather(c);
-    if (LT_LIKELY(n == 0))
+    if (LT_LIKELY(n == 0)) {
         n = lt_consumer_look(c);
-    if (n == 0)
-        n = poll_empty(c, timeout_ms);
+        if (n == 0)
+            n = poll_empty(c, timeout_ms);
+    }
     c->last = n > 0 ? (uint32_t)n : 0;
-    if (LT_UNLIKELY(c->member != NULL) && n > 0)
-        lt_member_handed(c);
     *records = c->records;
     lt_handle_leave(&c->handle);
     return n;
