@@ -137,9 +137,9 @@ uint64_t memory_latest(const void *p)
 /* For a debugger: "call memory_show()" says what is where, since the bytes themselves cannot be looked at. */
 void memory_show(void)
 {
-    for (uint8_t loc = 1; loc < loc_count; loc++)
+    for (uint32_t loc = 1; loc < loc_count; loc++)
         if (locations[loc].marks != MARK_NONE)
-            printf("%-20s %#llx\n", locations[loc].name, (unsigned long long)memory_latest_loc(loc));
+            printf("%-20s %#llx\n", locations[loc].name, (unsigned long long)memory_latest_loc((uint8_t)loc));
     for (uint32_t a = 0; a < actor_count; a++)
         for (uint32_t i = 0; i < buffered[a]; i++)
             printf("on its way from %c: %s %#llx\n", 'a' + (int)a, locations[buffers[a][i].loc].name,

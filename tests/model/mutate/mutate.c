@@ -364,6 +364,7 @@ static bool build_model(const struct mutant *m, const char *dir, char *by, size_
         char *object = text("%s/model_%s.o", dir, model_files[i]);
         if (!compile(source, object, first, true, log)) {
             snprintf(by, size, "broken: it does not compile");
+            free(objects);
             return false;
         }
         add_object(&objects, "%s", object);
@@ -378,15 +379,16 @@ static bool build_model(const struct mutant *m, const char *dir, char *by, size_
         char *object = text("%s/modelled_%s.o", dir, model_units[i]);
         if (!compile(source, object, first, true, log)) {
             snprintf(by, size, "broken: it does not compile");
+            free(objects);
             return false;
         }
         add_object(&objects, "%s", object);
     }
-    if (!link_all(objects, program, log)) {
+    bool linked = link_all(objects, program, log);
+    if (!linked)
         snprintf(by, size, "broken: it does not link");
-        return false;
-    }
-    return true;
+    free(objects);
+    return linked;
 }
 
 /* Whether the explorer, told to replay what it printed, comes to the same violation. */
@@ -457,6 +459,7 @@ static bool tests_kill(const struct mutant *m, const char *dir, char *by, size_t
         char *object = text("%s/shm_%s.o", dir, shm_files[i]);
         if (!compile(source, object, dir, false, log)) {
             snprintf(by, size, "broken: it does not compile");
+            free(core);
             return true;
         }
         add_object(&core, "%s", object);
@@ -470,6 +473,7 @@ static bool tests_kill(const struct mutant *m, const char *dir, char *by, size_t
         char *source = text("%s/tests/unit/%s.c", root, unit_tests[i]);
         if (is_header && !compile(source, object, dir, false, log)) {
             snprintf(by, size, "broken: it does not compile");
+            free(core);
             return true;
         }
         char *objects = text("%s %s", object, core), *program = text("%s/%s", dir, unit_tests[i]);
