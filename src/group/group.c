@@ -408,6 +408,10 @@ static void begin(struct lt_group *g)
     for (uint32_t p = 0; p < g->part_room; p++)
         moves |= g->parts[p].topic_id != 0 && g->parts[p].owner != g->parts[p].target;
     g->sweep = is_eager(g) && moves;
+    if (!moves && g->why == LT_WHY_ADOPTED) { /* nobody but leatd has noticed anything */
+        g->started_ns = 0;
+        return;
+    }
     g->hooks->generation(g->user, ++g->generation);
 }
 

@@ -230,8 +230,8 @@ int lt_groups_join(struct lt_worker *w, struct lt_conn *conn, const void *body, 
 {
     struct lt_group_join join;
     struct lt_group_join_answer *reply = out;
-    struct lt_kept_group *g;
-    uint32_t m;
+    struct lt_kept_group *g = NULL;
+    uint32_t m = 0;
     (void)out_room;
     memcpy(&join, body, sizeof join);
     int r = check_join(w, conn, &join, body_bytes);

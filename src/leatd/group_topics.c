@@ -82,7 +82,7 @@ int lt_groups_subscribe(struct lt_kept_group *g, uint32_t m, const struct lt_pee
                         uint32_t bytes, bool *changed)
 {
     struct lt_agent *agent = &g->agents[m];
-    uint32_t *ids, count;
+    uint32_t *ids = NULL, count = 0;
     int r = check_names(names, bytes);
     if (r == 0)
         r = resolve(g->w, peer, names, bytes, true, &ids, &count);
@@ -123,36 +123,33 @@ static bool resolve_again(struct lt_kept_group *g, uint32_t m)
     return changed;
 }
 
-/* The union of all subscriptions, into a fresh array. */
-static int collect(struct lt_kept_group *g, struct lt_group_topic **topics, uint32_t *count)
+/* The union of all subscriptions, into a fresh array; NULL: no memory. */
+static struct lt_group_topic *collect(struct lt_kept_group *g, uint32_t *count)
 {
     uint32_t total = 0, n = 0;
     for (uint32_t m = 0; m < g->machine.member_room; m++)
         total += g->machine.members[m].used ? g->agents[m].topic_count : 0;
     uint32_t *ids = malloc((total + 1) * sizeof *ids);
-    *topics = malloc((total + 1) * sizeof **topics);
+    struct lt_group_topic *topics = malloc((total + 1) * sizeof *topics);
     *count = 0;
-    if (!ids || !*topics) {
+    if (!ids || !topics) {
         free(ids);
-        free(*topics);
-        return lt_fail(LEAT_ENOMEM, "no memory for %u topics", total);
+        free(topics);
+        return NULL;
     }
-    for (uint32_t m = 0; m < g->machine.member_room; m++) {
-        if (!g->machine.members[m].used)
-            continue;
-        for (uint32_t i = 0; i < g->agents[m].topic_count; i++)
+    for (uint32_t m = 0; m < g->machine.member_room; m++)
+        for (uint32_t i = 0; g->machine.members[m].used && i < g->agents[m].topic_count; i++)
             ids[n++] = g->agents[m].topics[i];
-    }
     qsort(ids, n, sizeof *ids, compare_ids);
     for (uint32_t i = 0; i < n; i++) {
         const struct lt_topic *topic = i > 0 && ids[i] == ids[i - 1] ? NULL : lt_topics_by_id(g->w, ids[i]);
         if (topic)
-            (*topics)[(*count)++] = (struct lt_group_topic){ .id = topic->id,
-                                                             .partitions = topic->partition_count,
-                                                             .name = topic->name };
+            topics[(*count)++] = (struct lt_group_topic){ .id = topic->id,
+                                                          .partitions = topic->partition_count,
+                                                          .name = topic->name };
     }
     free(ids);
-    return 0;
+    return topics;
 }
 
 /* Parts of topics that are gone. */
@@ -194,15 +191,15 @@ static int add_parts(struct lt_kept_group *g, const struct lt_group_topic *topic
 
 int lt_groups_refresh(struct lt_kept_group *g, bool *changed)
 {
-    struct lt_group_topic *topics;
     uint32_t count;
+    int r = 0;
     *changed = drop_parts(g);
     for (uint32_t m = 0; m < g->machine.member_room; m++)
         if (g->machine.members[m].used)
             *changed |= resolve_again(g, m);
-    int r = collect(g, &topics, &count);
-    if (r < 0)
-        return r;
+    struct lt_group_topic *topics = collect(g, &count);
+    if (!topics)
+        return lt_fail(LEAT_ENOMEM, "group %s: no memory for its topics", g->name);
     free(g->topics);
     g->topics = topics;
     g->machine.topics = topics;
