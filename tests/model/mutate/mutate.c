@@ -51,7 +51,7 @@ static size_t mutant_count;
 static const char *root, *cc;
 static char work[256];
 static uint64_t most_states = 1000000; /* of one configuration, for one that nobody has noticed yet */
-#define FEW_STATES 160000              /* before the unit tests are asked */
+#define FEW_STATES 20000               /* before the unit tests are asked */
 #define HINTED_STATES 20000000         /* where the list says that it will be noticed */
 
 static const char *const model_units[] = { "ring", "repair", "reclaim", "rotation", "bell", "topic" };
