@@ -153,7 +153,8 @@ static int map_ring_of(struct lt_cursor *cursor, uint64_t offset, struct lt_mapp
     for (;;) {
         uint32_t ring = ring_of(cursor->part, offset);
         lt_point("consume.move");
-        int r = lt_attached_map(cursor->topic, cursor->partition, ring, false, mapped);
+        int r = lt_attached_map(cursor->topic, cursor->partition, ring,
+                                cursor->lazy ? LT_MAP_LAZY : LT_MAP_READ, mapped);
         if (r != LEAT_EOFFSET || ring == ring_of(cursor->part, offset))
             return r;
     }

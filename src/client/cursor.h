@@ -42,6 +42,7 @@ struct lt_cursor {
     uint32_t grant; /* which one leatd gave: wire.h */
     uint32_t fate;  /* while an assignment changes: member.c */
     bool told;      /* on_assigned had it */
+    bool lazy;      /* a member's: others wait for what it takes over */
     bool noted;     /* the committed offset has a text with it */
     /* rings that the last poll has left, and may have views into */
     struct lt_mapped *left[LT_RINGS];

@@ -11,6 +11,7 @@
 
 #define NS_PER_MS 1000000ll
 #define ROUNDS 16       /* of SYNC in one turn */
+#define WARM_MS 2000    /* that rings of what was released stay mapped for its return */
 #define PAGE_TRIES 1000 /* an assignment that changes while its pages come */
 
 static int no_memory(const char *what)
@@ -92,6 +93,7 @@ void lt_member_free(leat_consumer *c)
     free((void *)(uintptr_t)c->options.instance_id);
     free(m->standing);
     free(m->rows);
+    free(m->warm);
     free(m->parts);
     free(m->intents);
     free(m->buffer);
@@ -277,6 +279,43 @@ static void doom_all(leat_consumer *c, enum fate fate)
         c->cursors[i]->fate = fate;
 }
 
+/* --- warm rings --- */
+
+static void cool(struct lt_member *m)
+{
+    while (m->warm_count != 0)
+        lt_mapped_drop(m->warm[--m->warm_count]);
+}
+
+void lt_member_idle(struct lt_member *m)
+{
+    if (m->warm_count != 0 && lt_clock_mono_coarse_ms() >= m->warm_until_ms)
+        cool(m);
+}
+
+/* Without memory for it they are just mapped anew. */
+static void keep_warm(leat_consumer *c)
+{
+    struct lt_member *m = c->member;
+    uint32_t room = m->warm_count + c->cursor_count;
+    if (c->options.assignor > LEAT_STICKY)
+        return; /* what a cooperative one takes stays away */
+    m->warm_until_ms = lt_clock_mono_coarse_ms() + WARM_MS;
+    if (room > m->warm_room) {
+        struct lt_mapped **warm = realloc(m->warm, room * sizeof(struct lt_mapped *));
+        if (warm == NULL)
+            return;
+        m->warm = warm;
+        m->warm_room = room;
+    }
+    for (uint32_t i = 0; i < c->cursor_count; i++) {
+        if (c->cursors[i]->fate != FATE_REVOKED || c->cursors[i]->mapped == NULL)
+            continue;
+        lt_mapped_keep(c->cursors[i]->mapped);
+        m->warm[m->warm_count++] = c->cursors[i]->mapped;
+    }
+}
+
 /* --- leaving --- */
 
 /* No member any more, as far as this side goes. */
@@ -287,6 +326,7 @@ static void resign(struct lt_member *m)
     m->version = m->fence = 0;
     m->generation = 0;
     m->member_id[0] = 0;
+    cool(m);
 }
 
 static void say_leave(leat_consumer *c, bool keep)
@@ -581,9 +621,11 @@ static int let_go(leat_consumer *c)
     if (r >= 0)
         r = release_parts(c);
     lt_point("member.release.after");
-    if (r >= 0)
-        lt_consumer_shed(c, has_fate, FATE_REVOKED);
-    return r;
+    if (r < 0)
+        return r;
+    keep_warm(c);
+    lt_consumer_shed(c, has_fate, FATE_REVOKED);
+    return 0;
 }
 
 /* --- taking --- */
@@ -651,6 +693,7 @@ static int take_row(leat_consumer *c, const struct lt_group_sync_row *row)
     if (r < 0)
         return r == LEAT_ENOTOPIC || r == LEAT_EDELETED ? 0 : r;
     cursor->grant = row->grant;
+    cursor->lazy = true;
     r = place(c, cursor, row);
     if (r < 0)
         lt_cursor_close(c, cursor);
@@ -684,11 +727,15 @@ static void sweep_topics(leat_consumer *c)
 static int take(leat_consumer *c)
 {
     struct lt_member *m = c->member;
+    uint32_t before = c->cursor_count;
     int r = lt_consumer_room(c, c->cursor_count + m->row_count);
     for (uint32_t i = 0; r >= 0 && i < m->row_count; i++)
         if ((m->rows[i].flags & (LT_SYNC_RELEASE | ROW_HAS_CURSOR)) == 0)
             r = take_row(c, &m->rows[i]);
-    sweep_topics(c);
+    if (c->cursor_count != before)
+        cool(m);
+    if (m->warm_count == 0)
+        sweep_topics(c);
     /* Those that came in before one failed are told of now: they are read by the next poll. */
     int told = tell(c, c->options.on_assigned, FATE_STAYS, false);
     return r < 0 ? r : told;

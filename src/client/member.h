@@ -61,6 +61,9 @@ struct lt_member {
     struct lt_group_sync_row *rows; /* by topic and partition */
     uint32_t row_count, rows_room;
     uint32_t sync_flags;
+    struct lt_mapped **warm; /* rings of what was released: who assigns eagerly often gives it back */
+    uint32_t warm_count, warm_room;
+    int64_t warm_until_ms;
     /* for one call at a time */
     leat_partition *parts;
     uint32_t parts_room;
@@ -86,6 +89,9 @@ void lt_member_close(leat_consumer *c);
 
 /* Deals with all news. 0, or what poll has to return. */
 int lt_member_turn(leat_consumer *c);
+
+/* A poll has slept, and nobody rang: rings that were kept for the return of what was released may go. */
+void lt_member_idle(struct lt_member *m);
 
 /* A hang is a count that stands still. Relaxed: leatd only compares it with what it was; one writer, but for the bridge's thread,
  * which counts while nobody polls. */

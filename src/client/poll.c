@@ -409,8 +409,10 @@ static int sleep_for_records(leat_consumer *c, int64_t until_ns, int64_t now_ns)
             lt_count(&c->handle, LT_COUNT_WAITS, 1);
             lt_point("consume.sleep");
             int64_t left_ns = until_ns - now_ns;
-            lt_bell_wait(c->bell, armed, left_ns < c->sleep_ns ? left_ns : c->sleep_ns);
+            bool rung = lt_bell_wait(c->bell, armed, left_ns < c->sleep_ns ? left_ns : c->sleep_ns);
             beat(c);
+            if (!rung && c->member != NULL)
+                lt_member_idle(c->member);
             n = look_or_gone(c);
         }
         if (c->bridge == NULL) /* whose thread may be waiting on the same flag */

@@ -85,7 +85,7 @@ int lt_out_attach(leat_producer *p, struct lt_out *out)
         /* [rotation.publish] acquire: the gate of the ring that is named here was filled before. */
         uint32_t number = lt_load_acquire32(&out->part->current_ring);
         lt_point("produce.move");
-        int r = lt_attached_map(p->topic, partition_of(p, out), number, true, &mapped);
+        int r = lt_attached_map(p->topic, partition_of(p, out), number, LT_MAP_WRITE, &mapped);
         if (r == LEAT_EOFFSET && number != lt_load_acquire32(&out->part->current_ring))
             continue; /* rotated once more meanwhile */
         if (r < 0)

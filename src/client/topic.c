@@ -227,7 +227,7 @@ void lt_attached_close(struct lt_attached *topic, bool write)
 
 /* --- rings --- */
 
-static int map_ring(struct lt_mapped *m, const struct lt_ring_attach_answer *answer, int fd)
+static int map_ring(struct lt_mapped *m, const struct lt_ring_attach_answer *answer, int fd, bool lazy)
 {
     struct lt_attached *topic = m->topic;
     const struct lt_ring_gate *gate = lt_partition_gate(lt_attached_partition(topic, m->partition), m->ring);
@@ -245,7 +245,7 @@ static int map_ring(struct lt_mapped *m, const struct lt_ring_attach_answer *ans
                        "%s: partition %u: a ring of %lld bytes, leatd said %llu, at least %llu are needed",
                        topic->name, m->partition, (long long)size, (unsigned long long)answer->bytes,
                        (unsigned long long)m->bytes);
-    int populate = m->bytes <= PAGES_AHEAD / topic->partition_count;
+    int populate = !lazy && m->bytes <= PAGES_AHEAD / topic->partition_count;
     int r = lt_region_map(fd, m->bytes, m->write, populate, m->view.payload_at, m->twice_bytes, &base);
     if (r < 0)
         return lt_fail_errno(-r, "%s: partition %u: mapping %llu bytes", topic->name, m->partition,
@@ -259,9 +259,10 @@ static int map_ring(struct lt_mapped *m, const struct lt_ring_attach_answer *ans
     return 0;
 }
 
-static int attach_ring(struct lt_attached *topic, uint32_t partition, uint32_t ring, bool write,
+static int attach_ring(struct lt_attached *topic, uint32_t partition, uint32_t ring, enum lt_map_how how,
                        struct lt_mapped **out)
 {
+    bool write = how == LT_MAP_WRITE;
     struct lt_ring_attach body = { topic->topic_id, partition, ring, write };
     struct lt_ring_attach_answer answer = { 0 };
     struct lt_request request = { .type = LT_MSG_RING_ATTACH,
@@ -284,7 +285,7 @@ static int attach_ring(struct lt_attached *topic, uint32_t partition, uint32_t r
         m->ring = ring;
         m->write = write;
         m->references = 1;
-        r = map_ring(m, &answer, request.fds[0]);
+        r = map_ring(m, &answer, request.fds[0], how == LT_MAP_LAZY);
     }
     close_fds(&request);
     if (r < 0 || m == NULL) {
@@ -297,9 +298,10 @@ static int attach_ring(struct lt_attached *topic, uint32_t partition, uint32_t r
     return 0;
 }
 
-int lt_attached_map(struct lt_attached *topic, uint32_t partition, uint32_t ring, bool write,
+int lt_attached_map(struct lt_attached *topic, uint32_t partition, uint32_t ring, enum lt_map_how how,
                     struct lt_mapped **mapped)
 {
+    bool write = how == LT_MAP_WRITE;
     int r = 0;
     pthread_mutex_lock(&topic->bus->mutex);
     struct lt_mapped *m = topic->mapped[partition];
@@ -309,10 +311,17 @@ int lt_attached_map(struct lt_attached *topic, uint32_t partition, uint32_t ring
         m->references++;
         *mapped = m;
     } else {
-        r = attach_ring(topic, partition, ring, write, mapped);
+        r = attach_ring(topic, partition, ring, how, mapped);
     }
     pthread_mutex_unlock(&topic->bus->mutex);
     return r;
+}
+
+void lt_mapped_keep(struct lt_mapped *mapped)
+{
+    pthread_mutex_lock(&mapped->topic->bus->mutex);
+    mapped->references++;
+    pthread_mutex_unlock(&mapped->topic->bus->mutex);
 }
 
 void lt_mapped_drop(struct lt_mapped *mapped)

@@ -17,6 +17,9 @@
 #include "shm/ring.h"
 #include "shm/topic.h"
 
+/* LAZY is READ for who is in a hurry: pages come as they are touched, some at a time. To map them all takes milliseconds. */
+enum lt_map_how { LT_MAP_READ, LT_MAP_LAZY, LT_MAP_WRITE };
+
 struct lt_mapped {
     struct lt_mapped *next; /* of the same partition */
     struct lt_attached *topic;
@@ -50,8 +53,10 @@ int lt_attached_open(leat_bus *bus, const char *name, bool write, bool exclusive
 void lt_attached_close(struct lt_attached *topic, bool write);
 
 /* The ring of that number. 0, LEAT_EOFFSET (that ring is gone: look at the page again), or an error. */
-int lt_attached_map(struct lt_attached *topic, uint32_t partition, uint32_t ring, bool write,
+int lt_attached_map(struct lt_attached *topic, uint32_t partition, uint32_t ring, enum lt_map_how how,
                     struct lt_mapped **mapped);
+/* One more reference. */
+void lt_mapped_keep(struct lt_mapped *mapped);
 void lt_mapped_drop(struct lt_mapped *mapped);
 
 static inline bool lt_attached_deleted(const struct lt_attached *topic)
