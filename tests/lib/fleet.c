@@ -122,9 +122,8 @@ static bool is_doomed(uint64_t index)
 static uint32_t key_of(const char *topic, uint32_t partition)
 {
     size_t length = strlen(topic);
-    uint32_t digit = topic[length - 1] >= '1' && topic[length - 1] <= '3'
-                         ? (uint32_t)(topic[length - 1] - '0')
-                         : 0;
+    char last = topic[length - 1];
+    uint32_t digit = last >= '1' && last <= '7' ? (uint32_t)(last - '0') : 0;
     return partition + digit * 4;
 }
 
@@ -401,8 +400,14 @@ uint64_t fleet_twice(void)
 static leat_bus *eyes(struct bus *bus)
 {
     static leat_bus *open;
+    static char path[sizeof bus->path];
+    if (open != NULL && strcmp(path, bus->path) != 0) { /* of an earlier bus */
+        leat_close(open);
+        open = NULL;
+    }
     if (open == NULL)
         open = bus_open(bus);
+    snprintf(path, sizeof path, "%s", bus->path);
     return open;
 }
 

@@ -21,7 +21,7 @@
 
 #include "bus.h"
 
-enum { FLEET_MEMBERS = 64, FLEET_PARTITIONS = 16, FLEET_GROUPS = 2 };
+enum { FLEET_MEMBERS = 64, FLEET_PARTITIONS = 32, FLEET_GROUPS = 2 };
 
 struct fleet_member {
     const char *group;  /* "g" */

@@ -282,7 +282,7 @@ TEST(fifty_members_that_start_together_are_assigned_once_with_a_join_delay)
 {
     enum { MEMBERS = 50 };
     struct bus *bus = bus_start();
-    fleet_topic(bus, "t", FLEET_PARTITIONS);
+    fleet_topic(bus, "t", 16);
     int delay_ms = 5000 * test_slowdown();
     struct child *members[MEMBERS];
     for (int i = 0; i < MEMBERS; i++)
