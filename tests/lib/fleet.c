@@ -20,12 +20,15 @@ enum {
     TWICE = 2,
     FEEDERS_DONE = 3,
     ANY_DOOMED = 4,
+    NEXT_LIFE = 5,
     MEMBERS_AT = 64,
     MEMBER_WORDS = 16,
     PARTS_AT = MEMBERS_AT + FLEET_MEMBERS * MEMBER_WORDS,
     PART_WORDS = 8,
+    LIVES_AT = PARTS_AT + FLEET_GROUPS * FLEET_PARTITIONS * PART_WORDS,
+    LIVES_MAX = 4096,
 };
-enum { M_LEAVE, M_DOOMED, M_RECORDS, M_REVOKED, M_ASSIGNED, M_LOST, M_FENCED };
+enum { M_LEAVE, M_LIFE, M_RECORDS, M_REVOKED, M_ASSIGNED, M_LOST, M_FENCED };
 enum { P_OWNER, P_REPORTED, P_TRIED, P_READ };
 
 static uint32_t member_word(int index, uint32_t field)
@@ -101,6 +104,7 @@ uint64_t fleet_dry(void)
 /* ---- a member ---- */
 
 static int me, group_number;
+static uint64_t my_life;
 static int64_t slow_release_ms, next_offset[FLEET_PARTITIONS];
 static uint32_t mine[FLEET_PARTITIONS];
 static bool die_in_assign;
@@ -113,9 +117,10 @@ static void raise_to(uint64_t *word, uint64_t value)
         ;
 }
 
-static bool is_doomed(uint64_t index)
+/* A member that is started again under its number is another life, and does not answer for the one before. */
+static bool is_doomed(uint64_t life)
 {
-    return board_get(member_word((int)index, M_DOOMED)) != 0;
+    return board_get(LIVES_AT + (uint32_t)life) != 0;
 }
 
 /* Topics "t", "t1", "t2" ... have their parts apart. */
@@ -133,10 +138,9 @@ static void assigned(leat_consumer *c, const leat_partition *parts, int count, v
     CHECK(count > 0);
     for (int i = 0; i < count; i++) {
         uint32_t p = key_of(parts[i].topic, parts[i].partition);
-        uint64_t before = lt_exchange64(part_word(group_number, p, P_OWNER), (uint64_t)me + 1);
-        /* The same number: an earlier life of this member, which was killed. */
-        if (before != 0 && before != (uint64_t)me + 1 && !is_doomed(before - 1))
-            FAIL("partition %u was given to member %d while member %d had it", p, me, (int)before - 1);
+        uint64_t before = lt_exchange64(part_word(group_number, p, P_OWNER), my_life + 1);
+        if (before != 0 && !is_doomed(before - 1))
+            FAIL("partition %u was given to member %d while life %d had it", p, me, (int)before - 1);
         int64_t at = leat_consumer_position(c, parts[i].topic, parts[i].partition);
         int64_t reported = (int64_t)lt_load_acquire64(part_word(group_number, p, P_REPORTED));
         int64_t tried = (int64_t)lt_load_acquire64(part_word(group_number, p, P_TRIED));
@@ -157,10 +161,10 @@ static void assigned(leat_consumer *c, const leat_partition *parts, int count, v
 static void let_go(const leat_partition *parts, int count)
 {
     for (int i = 0; i < count; i++) {
-        uint64_t expected = (uint64_t)me + 1;
+        uint64_t expected = my_life + 1;
         uint32_t p = key_of(parts[i].topic, parts[i].partition);
-        if (!lt_cas64(part_word(group_number, p, P_OWNER), &expected, 0) && !is_doomed((uint64_t)me))
-            FAIL("partition %u: member %d lets go of what member %d has", parts[i].partition, me,
+        if (!lt_cas64(part_word(group_number, p, P_OWNER), &expected, 0) && !is_doomed(my_life))
+            FAIL("partition %u: member %d lets go of what life %d has", parts[i].partition, me,
                  (int)expected - 1);
         next_offset[key_of(parts[i].topic, parts[i].partition)] = -1;
     }
@@ -179,7 +183,7 @@ static void commit(leat_consumer *c)
     }
     int r = leat_consumer_commit(c, LEAT_SYNC);
     if (r == LEAT_EFENCED) {
-        CHECK(is_doomed((uint64_t)me));
+        CHECK(is_doomed(my_life));
         board_add(member_word(me, M_FENCED), 1);
         return;
     }
@@ -214,9 +218,9 @@ static void lost(leat_consumer *c, const leat_partition *parts, int count, void 
 {
     (void)c, (void)user;
     CHECK(count > 0);
-    CHECK(is_doomed((uint64_t)me));
+    CHECK(is_doomed(my_life));
     for (int i = 0; i < count; i++) {
-        uint64_t expected = (uint64_t)me + 1;
+        uint64_t expected = my_life + 1;
         lt_cas64(part_word(group_number, key_of(parts[i].topic, parts[i].partition), P_OWNER), &expected, 0);
         next_offset[key_of(parts[i].topic, parts[i].partition)] = -1;
     }
@@ -242,8 +246,8 @@ static void take_record(const leat_record *record, bool automatic)
         FAIL("partition %u: member %d got offset %" PRIu64 " and wanted %" PRId64, p, me, record->offset,
              next_offset[p]);
     uint64_t owner = lt_load_acquire64(part_word(group_number, p, P_OWNER));
-    if (owner != (uint64_t)me + 1 && !is_doomed((uint64_t)me))
-        FAIL("partition %u: member %d reads what member %d has", p, me, (int)owner - 1);
+    if (owner != my_life + 1 && !is_doomed(my_life))
+        FAIL("partition %u: member %d reads what life %d has", p, me, (int)owner - 1);
     next_offset[p]++;
     raise_to(part_word(group_number, p, P_READ), (uint64_t)next_offset[p]);
     if (automatic) /* may be committed at any time from here on */
@@ -291,7 +295,7 @@ static leat_consumer_options options_of_role(void)
 ROLE(fleet_member)
 {
     leat_bus *bus = role_open();
-    me = (int)role_number(0);
+    CHECK_EQ(sscanf(role_arg(0), "%d %" SCNu64, &me, &my_life), 2);
     leat_consumer_options options = options_of_role();
     slow_release_ms = role_number(6);
     int64_t commit_every = role_number(7), polls = 0;
@@ -311,7 +315,7 @@ ROLE(fleet_member)
         const leat_record *records;
         int n = leat_consumer_poll(c, 20, &records);
         if (n == LEAT_EFENCED) {
-            CHECK(is_doomed((uint64_t)me));
+            CHECK(is_doomed(my_life));
             board_add(member_word(me, M_FENCED), 1);
             if (!options.rejoin)
                 break;
@@ -332,11 +336,14 @@ struct child *fleet_join_as(struct bus *bus, int index, struct fleet_member memb
 {
     for (uint32_t field = 0; field < MEMBER_WORDS; field++)
         board_set(member_word(index, field), 0);
+    uint64_t life = board_add(NEXT_LIFE, 1);
+    CHECK(life < LIVES_MAX);
+    board_set(member_word(index, M_LIFE), life);
     struct child *child = bus_spawn_as(
         bus, "fleet_member",
         (struct spawn){
             .kill = member.kill,
-            .args = { text("%d", index), member.group ? member.group : "g",
+            .args = { text("%d %" PRIu64, index, life), member.group ? member.group : "g",
                       member.topics ? member.topics : "t", text("%d", (int)member.assignor),
                       member.instance_id ? member.instance_id : "",
                       text("%d %d %d %d", member.max_poll_interval_ms, member.rebalance_timeout_ms,
@@ -361,7 +368,7 @@ void fleet_leave(struct child *child, int index)
 void fleet_doom(int index)
 {
     board_set(ANY_DOOMED, 1); /* from here on records may come twice */
-    board_set(member_word(index, M_DOOMED), 1);
+    board_set(LIVES_AT + (uint32_t)board_get(member_word(index, M_LIFE)), 1);
 }
 
 void fleet_kill(struct child *child, int index)

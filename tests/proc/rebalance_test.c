@@ -322,11 +322,9 @@ TEST(leader_that_dies_inside_its_assignor_is_replaced)
 {
     struct bus *bus = bus_start();
     fleet_topic(bus, "t", 3);
-    fleet_doom(0);
     struct child *a = fleet_join(bus, 0, .assignor = LEAT_CUSTOM, .die_in_assign = true);
     child_killed(a, SIGKILL);
     leat_group_info_free(fleet_settled(bus, "g", 0));
-    fleet_doom(1);
     struct child *b = fleet_join(bus, 1, .assignor = LEAT_CUSTOM);
     leat_group_info_free(fleet_settled(bus, "g", 1));
     fleet_feed(bus, "t", RATE, 0);
