@@ -102,7 +102,7 @@ const Kit = struct {
         kit.core = core(kit, .static);
         kit.leatd = program(kit, "leatd", &.{"src/leatd/main.c"});
         kit.leat = program(kit, "leat", sources(b, "tools/leat", .all));
-        linkJansson(kit.leat);
+        linkStatic(kit.leat, "jansson"); // reads JSON
         return kit;
     }
 };
@@ -119,7 +119,7 @@ pub fn build(b: *std.Build) void {
 
     installAll(release);
     step(b, "run", "Run leat -- ARGS", runBeside(release, release.leat));
-    step(b, "demo", "Run the demo -- ARGS", tool(fast, "leat-demo", "tools/demo"));
+    step(b, "demo", "Run the demo -- ARGS", runBeside(fast, demo(fast)));
     step(b, "bench", "Run the benches -- ARGS", tool(fast, "leat-bench", "bench"));
 
     const all = [_]Kind{ .unit, .proc, .fault, .install };
@@ -212,18 +212,24 @@ fn program(kit: Kit, name: []const u8, files: []const []const u8) *Compile {
     return kit.b.addExecutable(.{ .name = name, .root_module = module, .use_llvm = true, .use_lld = true });
 }
 
-/// The command line tool's JSON parser: Debian's, and into the program, which runs where libjansson.so is not. The
-/// library is not to be found by -l: the machine's directory of libraries has a libc, too, and that is Zig's here.
-fn linkJansson(exe: *Compile) void {
+/// A library of Debian's, into the program, which runs where its .so is not. It is not to be found by -l: the machine's
+/// directory of libraries has a libc, too, and that is Zig's here.
+fn linkStatic(exe: *Compile, name: []const u8) void {
     const b = exe.step.owner;
     const triple = b.fmt("{s}-linux-gnu", .{@tagName(builtin.cpu.arch)});
     for ([_][]const u8{ b.fmt("/usr/lib/{s}", .{triple}), "/usr/lib", "/usr/lib64", "/usr/local/lib" }) |dir| {
-        const path = b.fmt("{s}/libjansson.a", .{dir});
+        const path = b.fmt("{s}/lib{s}.a", .{ dir, name });
         std.fs.accessAbsolute(path, .{}) catch continue;
         exe.root_module.addObjectFile(.{ .cwd_relative = path });
         return;
     }
-    exe.root_module.linkSystemLibrary("jansson", .{}); // whoever has it elsewhere says where
+    exe.root_module.linkSystemLibrary(name, .{}); // whoever has it elsewhere says where
+}
+
+fn demo(kit: Kit) *Compile {
+    const exe = program(kit, "leat-demo", sources(kit.b, "tools/demo", .all));
+    linkStatic(exe, "sqlite3");
+    return exe;
 }
 
 /// A program of one file, as a user of the library writes it, in C or in C++ (without the C++ runtime, which leat.h has
@@ -345,6 +351,7 @@ fn addSurroundings(run: *Run, plain: Kit, fault: Kit) void {
         for (files, programs) |file, *exe| exe.* = example(kit, file);
         run.addPrefixedDirectoryArg(b.fmt("--env=LEAT_TEST_PROGRAMS{s}=", .{suffix}), together(b, programs));
     }
+    run.addPrefixedFileArg("--env=LEAT_TEST_DEMO=", together(b, &.{ plain.leatd, demo(plain) }).path(b, "leat-demo"));
     // The runner installs into a directory of its own, with the command that a user would give.
     run.addArg(b.fmt("--zig={s}", .{b.graph.zig_exe}));
     run.addArg(b.fmt("--env=LEAT_TEST_ROOT={s}", .{b.build_root.path orelse "."}));
@@ -364,6 +371,7 @@ fn testPrograms(kit: Kit, kind: Kind) []const *Compile {
         exe.* = program(kit, b.fmt("{s}_{s}", .{ @tagName(kind), std.fs.path.stem(file) }), &.{file});
         exe.*.root_module.addIncludePath(b.path("tests/lib"));
         exe.*.root_module.linkLibrary(lib);
+        if (std.mem.endsWith(u8, file, "/demo_test.c")) linkStatic(exe.*, "sqlite3"); // it counts for itself
     }
     return programs;
 }

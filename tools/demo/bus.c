@@ -1,9 +1,9 @@
-/* The demo's private bus: a leatd on a fresh directory.
+/* bus: see bus.h.
  *
  * leatd holds the read end of a pipe whose only write end is ours (--die-with-fd): however we end, it ends too. What it
  * logs is shown when it fails.
  */
-#include "demo.h"
+#include "bus.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,14 +95,14 @@ static bool await_ready(void)
     return false;
 }
 
-pid_t bus_start(char *directory, size_t directory_size)
+bool bus_start(char *directory, size_t directory_size)
 {
     int life_pipe[2], out_pipe[2];
     if (!make_directory())
-        return -1;
+        return false;
     if (pipe2(life_pipe, O_CLOEXEC) < 0 || pipe2(out_pipe, O_CLOEXEC) < 0 || (leatd = fork()) < 0) {
         perror("demo");
-        return -1;
+        return false;
     }
     if (leatd == 0) {
         char number[16];
@@ -118,7 +119,7 @@ pid_t bus_start(char *directory, size_t directory_size)
     life = life_pipe[1];
     out = out_pipe[0];
     snprintf(directory, directory_size, "%s", bus_directory);
-    return await_ready() ? leatd : -1;
+    return await_ready();
 }
 
 static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)

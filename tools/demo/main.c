@@ -1,182 +1,194 @@
-/* The demo: records of a real keyed input through a topic of three partitions to three reader processes, with a producer
- * that is killed in mid-stream. Everything is checked, and the last line says how it went:
+/* The demo: a pipeline of food orders, through a topic of three partitions into a database, while consumers come, go and
+ * die. Everything is checked, and the last line says how it went; P is the longest time from the kill of a consumer to the
+ * first record that the heir of one of its partitions gets:
  *
- *     demo: S sent, T received, D duplicates, L lost
+ *     demo: S sent, T stored, D duplicates, L lost, P us
  *
- *     leat-demo [--records N] [--kills N]
+ *     leat-demo [--seconds N] [--rate N] [--quick] [--sink sqlite|postgres] [--keep DIR] [--postgres CONNECTION]
  *
- * First a flood: every record a send of its own, as fast as they go. The producer process is killed with -9 at some record,
- * and another goes on (writer.c says why nothing is lost or doubled by that). Then some seconds at a pace, because under a
- * flood one measures the queue: there the time from send to poll is taken.
+ *     --seconds   how long orders are sent; default 20
+ *     --rate      orders a second; default 3000
+ *     --quick     the same story in 4 seconds
+ *     --keep      where the SQLite file is to stay, as DIR/orders.db; otherwise it is removed
+ *     --postgres  what libpq takes for a connection; default: its own environment ($PGHOST ...). The table
+ *                 leat_demo_orders is replaced, and stays
+ *
+ * Its processes are this program again: `leat-demo producer`, `counter`, `consumer N`.
  *
  * Exit: 0 all is well, 1 a check failed or something broke, 2 usage.
  */
-#include "demo.h"
-#include "story.h"
-
 #include <getopt.h>
-#include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { FLOOD = 1000000, PACED = 60000, PACED_RATE = 10000, KILLS = 3 };
+#include "bus.h"
+#include "counter.h"
+#include "crew.h"
+#include "producer.h"
+#include "verdict.h"
+#include "worker.h"
 
-/* ---- latency ---- */
+#define WHERE "LEAT_DEMO_WHERE" /* of the store, for consumers: a connection may have a password in it */
 
-static int by_size(const void *a, const void *b)
+struct settings {
+    double seconds, rate;
+    const struct sink_kind *sink;
+    const char *keep;
+    const char *postgres;
+};
+
+static int usage(void)
 {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
+    fputs("usage: leat-demo [--seconds N] [--rate N] [--quick] [--sink sqlite|postgres] [--keep DIR]\n"
+          "                 [--postgres CONNECTION]\n",
+          stderr);
+    return 2;
 }
 
-/* All latencies of all readers, sorted. */
-static int64_t *gather(const struct board *board, uint64_t *count)
-{
-    *count = 0;
-    for (int i = 0; i < PARTITIONS; i++)
-        *count += board->results[i].latency_count;
-    int64_t *all = calloc(*count + 1, sizeof *all), *to = all;
-    for (int i = 0; all && i < PARTITIONS; i++) {
-        memcpy(to, board->results[i].latencies_ns, board->results[i].latency_count * sizeof *to);
-        to += board->results[i].latency_count;
-    }
-    if (all)
-        qsort(all, *count, sizeof *all, by_size);
-    return all;
-}
-
-static double microseconds(int64_t ns)
-{
-    return (double)ns / 1e3;
-}
-
-static void print_latency(const struct board *board)
-{
-    uint64_t count;
-    int64_t *all = gather(board, &count);
-    if (all && count > 0)
-        printf(
-            "\none way, %s records at a pace, from before the send to the return of poll in the reader's process:\n"
-            "    p50 %.1f us   p99 %.1f us   max %.1f us\n"
-            "    The reader sleeps between two records, so nearly all of it is the kernel waking a process up.\n"
-            "    `tools/zig build bench -- latency` has the other figures, a reader that spins among them.\n",
-            grouped(count).text, microseconds(all[count / 2]), microseconds(all[count * 99 / 100]),
-            microseconds(all[count - 1]));
-    free(all);
-}
-
-/* ---- partitions ---- */
-
-static void print_chart(const struct board *board)
-{
-    struct winsize size = { 0 };
-    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
-    int width = (size.ws_col > 60 && size.ws_col < 200 ? size.ws_col : 80) - 45;
-    uint64_t most = 1;
-    for (int i = 0; i < PARTITIONS; i++)
-        most = board->results[i].received > most ? board->results[i].received : most;
-    printf("\nrecords per partition:\n");
-    for (int i = 0; i < PARTITIONS; i++) {
-        const struct result *result = &board->results[i];
-        int bar = (int)((double)result->received * width / (double)most + 0.5);
-        printf("    %s-%d  %9s of %3" PRIu64 " packages  ", DEMO_TOPIC, i, grouped(result->received).text,
-               result->keys);
-        while (bar-- > 0)
-            putchar('#');
-        putchar('\n');
-    }
-}
-
-/* ---- checks ---- */
-
-static bool check(bool good, const char *what)
-{
-    printf("    %-6s %s\n", good ? "ok" : "FAILED", what);
-    return good;
-}
-
-/* How many of the records some reader has seen. */
-static uint64_t distinct(const struct board *board)
-{
-    uint64_t count = 0;
-    for (uint64_t byte = 0; byte < board->total / 8 + 1; byte++) {
-        unsigned seen = 0;
-        for (int i = 0; i < PARTITIONS; i++)
-            seen |= board->results[i].seen[byte];
-        count += (uint64_t)__builtin_popcount(seen);
-    }
-    return count;
-}
-
-static bool check_all(const struct board *board, const struct input *input, bool told)
-{
-    uint64_t received = 0, out_of_order = 0, damaged = 0, missed = 0, keys = 0;
-    for (int i = 0; i < PARTITIONS; i++) {
-        const struct result *result = &board->results[i];
-        received += result->received;
-        out_of_order += result->out_of_order;
-        damaged += result->damaged;
-        missed += result->missed;
-        keys += result->keys;
-    }
-    uint64_t sent = board->sent, once = distinct(board), used = 0;
-    uint64_t duplicates = received - damaged - once, lost = sent > once ? sent - once : 0;
-    for (uint32_t i = 0; i < input->key_count; i++)
-        used += input->keys[i].lines > 0;
-
-    printf("\nchecks:\n");
-    bool good = check(told && sent == board->total, "all was sent, and every process ended as it should");
-    good &= check(received == sent && duplicates == 0 && lost == 0,
-                  "every record received once: none twice, none missing, none that was not sent");
-    good &= check(missed == 0, "nothing overwritten before it was read");
-    good &= check(damaged == 0, "key, line and stamp of every record are those that were sent");
-    good &= check(out_of_order == 0, "order per package: its running number always rose by one");
-    good &= check(keys == used, "every package in one partition only");
-    printf("\ndemo: %" PRIu64 " sent, %" PRIu64 " received, %" PRIu64 " duplicates, %" PRIu64 " lost\n", sent,
-           received, duplicates, lost);
-    return good;
-}
-
-/* ---- the program ---- */
-
-static uint64_t read_number(const char *text, uint64_t min, uint64_t max)
+/* 0: has complained. */
+static double read_number(const char *text, double min, double max)
 {
     char *end;
-    unsigned long long n = strtoull(text, &end, 10);
+    double n = strtod(text, &end);
     if (end != text && !*end && n >= min && n <= max)
         return n;
-    fprintf(stderr, "demo: '%s': has to be from %" PRIu64 " to %" PRIu64 "\n", text, min, max);
-    exit(2);
+    fprintf(stderr, "demo: '%s': has to be from %g to %g\n", text, min, max);
+    return 0;
+}
+
+static bool take_option(int option, struct settings *settings)
+{
+    switch (option) {
+    case 's':
+        return (settings->seconds = read_number(optarg, 2, 3600)) > 0;
+    case 'r':
+        return (settings->rate = read_number(optarg, 100, 100000)) > 0;
+    case 'q':
+        settings->seconds = 4;
+        return true;
+    case 'k':
+        settings->keep = optarg;
+        return true;
+    case 'p':
+        settings->postgres = optarg;
+        return true;
+    case 'i':
+        settings->sink = sink_find(optarg);
+        if (!settings->sink)
+            fprintf(stderr, "demo: sink '%s': sqlite or postgres\n", optarg);
+        return settings->sink != NULL;
+    default:
+        usage();
+        return false;
+    }
+}
+
+static bool read_options(int argc, char **argv, struct settings *settings)
+{
+    static const struct option longs[] = {
+        { "seconds", required_argument, NULL, 's' },
+        { "rate", required_argument, NULL, 'r' },
+        { "quick", no_argument, NULL, 'q' },
+        { "sink", required_argument, NULL, 'i' },
+        { "keep", required_argument, NULL, 'k' },
+        { "postgres", required_argument, NULL, 'p' },
+        { NULL, 0, NULL, 0 },
+    };
+    *settings = (struct settings){ .seconds = 20, .rate = 3000, .sink = &sink_sqlite, .postgres = "" };
+    for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) >= 0;)
+        if (!take_option(c, settings))
+            return false;
+    return optind == argc || (usage(), false);
+}
+
+/* ---- the parent ---- */
+
+/* An earlier file goes, with what SQLite keeps beside it. */
+static void remove_file(const char *path)
+{
+    static const char *const behind[] = { "", "-wal", "-shm" };
+    char beside[PATH_MAX + 8];
+    for (size_t i = 0; i < sizeof behind / sizeof behind[0]; i++) {
+        snprintf(beside, sizeof beside, "%s%s", path, behind[i]);
+        unlink(beside);
+    }
+}
+
+/* The SQLite file: in a directory that is to stay, or in the bus's, which goes. */
+static const char *choose_file(const struct settings *settings, const char *bus)
+{
+    static char path[PATH_MAX];
+    if (settings->keep)
+        mkdir(settings->keep, 0777);
+    snprintf(path, sizeof path, "%s/orders.db", settings->keep ? settings->keep : bus);
+    remove_file(path);
+    return path;
+}
+
+static void print_head(const struct plan *plan)
+{
+    printf("bus %s, topic " DEMO_TOPIC " with %d partitions, orders of %d customers\n", plan->bus, PARTITIONS,
+           CUSTOMERS);
+    if (plan->sink == &sink_sqlite)
+        printf("group " DEMO_GROUP " stores them: %s\n", plan->where);
+    else
+        printf("group " DEMO_GROUP " stores them: %s, table " SINK_TABLE "\n", plan->sink->name);
+    printf("group " DEMO_COUNTERS " counts them\n\n");
+    fflush(stdout);
+}
+
+static int run_on(const struct settings *settings, const char *bus)
+{
+    struct plan plan = {
+        .seconds = settings->seconds, .rate = settings->rate, .sink = settings->sink, .bus = bus
+    };
+    struct outcome outcome;
+    struct sink_report report;
+    plan.where = plan.sink == &sink_sqlite ? choose_file(settings, bus) : settings->postgres;
+    setenv("LEAT_BUS", bus, 1);
+    setenv(WHERE, plan.where, 1);
+    if (!sink_make(plan.sink, plan.where))
+        return 1;
+    print_head(&plan);
+    story_tell(&plan, &outcome);
+    if (!sink_report(plan.sink, plan.where, &report))
+        return 1;
+    return verdict(&outcome, &report) ? 0 : 1;
+}
+
+static int run(int argc, char **argv)
+{
+    struct settings settings;
+    char bus[128];
+    if (!read_options(argc, argv, &settings))
+        return 2;
+    int status = bus_start(bus, sizeof bus) ? run_on(&settings, bus) : 1;
+    return bus_stop() ? status : 1;
+}
+
+/* ---- the others ---- */
+
+static int run_consumer(const char *number, const char *sink)
+{
+    char name[32];
+    const char *where = getenv(WHERE);
+    const struct sink_kind *kind = sink_find(sink);
+    int n = atoi(number);
+    snprintf(name, sizeof name, "consumer-%d", n);
+    return kind && where && n >= 1 && n <= WORKERS ? worker_main(FIRST_WORKER + n - 1, name, kind, where) : 2;
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        { "records", required_argument, NULL, 'r' },
-        { "kills", required_argument, NULL, 'k' },
-        { NULL, 0, NULL, 0 },
-    };
-    uint64_t records = FLOOD;
-    int kills = KILLS;
-    for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) >= 0;) {
-        if (c == 'r') {
-            records = read_number(optarg, 100000, UINT64_C(1000000000));
-        } else if (c == 'k') {
-            kills = (int)read_number(optarg, 0, 20);
-        } else {
-            fputs("usage: leat-demo [--records N] [--kills N]\n", stderr);
-            return 2;
-        }
-    }
-    struct input input;
-    struct board *board = board_make(records, PACED, PACED_RATE);
-    bool told = story_tell(board, &input, kills);
-    if (board->sent > 0) {
-        print_chart(board);
-        print_latency(board);
-    }
-    return check_all(board, &input, told) ? 0 : 1;
+    if (argc == 2 && strcmp(argv[1], "counter") == 0)
+        return counter_main(COUNTER);
+    if (argc == 3 && strcmp(argv[1], "producer") == 0)
+        return producer_main(PRODUCER, atof(argv[2]));
+    if (argc == 4 && strcmp(argv[1], "consumer") == 0)
+        return run_consumer(argv[2], argv[3]);
+    return run(argc, argv);
 }

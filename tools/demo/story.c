@@ -1,305 +1,370 @@
-/* The story: see story.h. The parent's part of it; readers and producers are child processes. */
+/* story: see story.h. The parent's part of it, which sees the bus through leat_group_describe and what its child processes
+ * tell of themselves.
+ */
 #include "story.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/random.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { LIMIT_S = 120, DRAIN_MS = 20000 };
+#include "board.h"
 
-struct child {
-    pid_t pid; /* 0: none */
-    int heard; /* what it tells us */
-};
+enum { PATIENCE_S = 60, LOOK_MS = 20 };
 
-static struct board *board;
-static struct input *input;
-static struct child readers[PARTITIONS];
-static struct child writer;
+static const struct plan *plan;
+static struct outcome *outcome;
+static struct crew crew;
+static struct board board;
+static int64_t killed_ns; /* 0: nobody yet */
+static unsigned begun;    /* killed partitions that have brought their heir a record */
 static volatile sig_atomic_t interrupted;
-static int64_t begin_ns;
-
-/* ---- telling ---- */
-
-/* One line, as it happens, with the seconds since the start. */
-__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    printf("%7.3f  ", (double)(now_ns() - begin_ns) / 1e9);
-    vprintf(format, args);
-    va_end(args);
-    putchar('\n');
-    fflush(stdout);
-}
-
-struct grouped grouped(uint64_t n)
-{
-    char plain[32];
-    struct grouped out;
-    size_t size = (size_t)snprintf(plain, sizeof plain, "%" PRIu64, n), to = 0;
-    for (size_t i = 0; i < size; i++) {
-        if (i > 0 && (size - i) % 3 == 0)
-            out.text[to++] = ',';
-        out.text[to++] = plain[i];
-    }
-    out.text[to] = 0;
-    return out;
-}
-
-/* ---- children ---- */
 
 static void on_signal(int sig)
 {
     interrupted = sig;
 }
 
-static void look_again_soon(void)
+static bool fail(const char *what, const char *who)
 {
-    struct timespec pause = { 0, 100000 };
-    nanosleep(&pause, NULL);
+    board_say(&board, "FAILED: %s%s", what, who);
+    return false;
 }
 
-/* Returns 0 in the child. Children die with us, and take signals as any program does. */
-static pid_t spawn(struct child *child, int *tell_fd)
+/* ---- news ---- */
+
+static void tell_partitions(const struct hand *hand, const char *what, const struct news *news)
 {
-    int fds[2];
-    pid_t parent = getpid();
-    fflush(NULL);
-    if (pipe2(fds, O_CLOEXEC) < 0 || (child->pid = fork()) < 0) {
-        perror("demo");
-        exit(1);
-    }
-    if (child->pid > 0) {
-        close(fds[1]);
-        child->heard = fds[0];
-        return child->pid;
-    }
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(1);
-    signal(SIGINT, SIG_IGN); /* the parent has it too, and decides */
-    signal(SIGTERM, SIG_DFL);
-    close(fds[0]);
-    *tell_fd = fds[1];
-    return 0;
+    board_say(&board, "%-10s  %s %s", hand->name, what, partition_names(news->partitions).text);
 }
 
-/* What a child has to tell. False: it ended before. */
-static bool hear(struct child *child, uint64_t *number)
+/* Nobody may have what another one has. What one lets go of it tells before another gets it. */
+static void look_for_sharing(const struct news *news)
 {
-    ssize_t got;
-    do
-        got = read(child->heard, number, sizeof *number);
-    while (got < 0 && errno == EINTR && !interrupted);
-    return got == sizeof *number;
+    for (int i = FIRST_WORKER; i < HANDS; i++)
+        outcome->shared |= i != news->who && (crew.hands[i].owns & news->partitions);
 }
 
-/* Its wait status. */
-static int await(struct child *child)
+/* Partitions of the killed consumer at their heirs. */
+static void note_heir(const struct news *news)
 {
-    int status = -1;
-    while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
-        if (interrupted)
-            kill(child->pid, SIGKILL);
-    close(child->heard);
-    child->pid = 0;
-    return status;
-}
-
-static void end_children(void)
-{
-    struct child *all[PARTITIONS + 1] = { &writer };
-    for (int i = 0; i < PARTITIONS; i++)
-        all[i + 1] = &readers[i];
-    for (int i = 0; i < PARTITIONS + 1; i++) {
-        if (all[i]->pid <= 0)
+    int64_t after_us = (news->at_ns - killed_ns) / 1000;
+    unsigned news_to_us = news->partitions & outcome->killed & ~begun;
+    for (int p = 0; p < PARTITIONS && killed_ns; p++) {
+        struct pause *pause = &outcome->pauses[p];
+        if (!(news_to_us & 1u << p))
             continue;
-        kill(all[i]->pid, SIGKILL);
-        await(all[i]);
+        pause->heir = (unsigned)(news->who - FIRST_WORKER + 1);
+        if (news->kind == NEWS_ASSIGNED)
+            pause->assigned_us = after_us;
+        else
+            pause->first_us = after_us;
+    }
+    if (killed_ns && news->kind == NEWS_FIRST)
+        begun |= news_to_us;
+}
+
+static void take(const struct news *news)
+{
+    const struct hand *hand = &crew.hands[news->who];
+    if (news->kind == NEWS_ASSIGNED)
+        tell_partitions(hand, "assigned", news);
+    else if (news->kind == NEWS_REVOKED)
+        tell_partitions(hand, "revoked ", news);
+    else if (news->kind == NEWS_LOST)
+        tell_partitions(hand, "lost    ", news);
+    if (news->kind == NEWS_ASSIGNED && news->who >= FIRST_WORKER)
+        look_for_sharing(news);
+    if (news->kind == NEWS_ASSIGNED || news->kind == NEWS_FIRST)
+        note_heir(news);
+}
+
+/* Takes news until it is so, or until the time is over; says whether it is. */
+static bool await(bool (*is_so)(void), double seconds)
+{
+    int64_t until_ns = now_ns() + (int64_t)(seconds * 1e9);
+    for (;;) {
+        struct news news;
+        if (is_so && is_so())
+            return true;
+        int64_t left_ms = (until_ns - now_ns() + 999999) / 1000000;
+        if (left_ms <= 0 || interrupted)
+            return false;
+        if (crew_hear(&crew, &news, left_ms < LOOK_MS ? (int)left_ms : LOOK_MS))
+            take(&news);
+        const struct hand *missing = crew_missing(&crew);
+        if (missing)
+            return fail("ended unasked: ", missing->name);
+        board_refresh(&board);
     }
 }
 
-static bool start_readers(void)
+/* What was told by those who have ended. */
+static void take_rest(void)
 {
-    int tell_fd;
-    uint64_t number;
-    for (int i = 0; i < PARTITIONS; i++)
-        if (spawn(&readers[i], &tell_fd) == 0)
-            exit(reader_main(board, input, (uint32_t)i, tell_fd));
-    for (int i = 0; i < PARTITIONS; i++)
-        if (!hear(&readers[i], &number))
-            return false;
-    say("readers %d, %d and %d: a process for each partition; nothing is overwritten before it was read",
-        readers[0].pid, readers[1].pid, readers[2].pid);
-    return true;
+    struct news news;
+    while (crew_hear(&crew, &news, 0))
+        take(&news);
 }
 
-/* A producer process that sends up to record `to`. */
-static bool start_writer(uint64_t to, pid_t predecessor)
+/* A part of the stream's time goes by; then the table. */
+static bool go_on(double share)
 {
-    int tell_fd;
-    uint64_t next;
-    if (spawn(&writer, &tell_fd) == 0)
-        exit(writer_main(board, input, to, predecessor, tell_fd));
-    if (!hear(&writer, &next))
+    await(NULL, plan->seconds * share);
+    if (interrupted || crew_missing(&crew))
         return false;
-    if (next == 0)
-        say("producer %d starts with record 1", writer.pid);
-    else
-        say("producer %d finds record %s to be the last in the bus, and goes on with %s", writer.pid,
-            grouped(next).text, grouped(next + 1).text);
+    board_table(&board);
     return true;
 }
 
-static bool stop_readers(void)
+/* ---- how things stand ---- */
+
+static bool is_ready(void)
 {
-    bool clean = true;
-    for (int i = 0; i < PARTITIONS; i++)
-        kill(readers[i].pid, SIGTERM);
-    for (int i = 0; i < PARTITIONS; i++)
-        clean &= await(&readers[i]) == 0;
-    return clean;
+    for (int i = 0; i < HANDS; i++)
+        if (crew.hands[i].pid && !crew.hands[i].ready)
+            return false;
+    return true;
+}
+
+static bool is_counter_assigned(void)
+{
+    return crew.hands[COUNTER].ready && crew.hands[COUNTER].owns == ALL_PARTITIONS;
+}
+
+/* Stable by leatd, and by what the members were told; at most one partition more with one than with another. */
+static bool is_settled(void)
+{
+    leat_group_info *info;
+    int workers = crew_workers(&crew), busy = workers < PARTITIONS ? workers : PARTITIONS;
+    if (!is_ready() || crew_owned(&crew) != ALL_PARTITIONS || crew_owners(&crew) != busy ||
+        leat_group_describe(board.bus, DEMO_GROUP, &info) < 0)
+        return false;
+    bool stable = info->member_count == workers && *info->state == 's';
+    leat_group_info_free(info);
+    return stable;
+}
+
+static bool is_taken_over(void)
+{
+    return begun == outcome->killed && is_settled();
+}
+
+static bool is_drained_of(const char *group)
+{
+    leat_group_info *info;
+    if (leat_group_describe(board.bus, group, &info) < 0)
+        return false;
+    bool drained = info->partition_count == PARTITIONS;
+    for (int i = 0; i < info->partition_count; i++)
+        drained &= info->partitions[i].lag == 0;
+    leat_group_info_free(info);
+    return drained;
+}
+
+static bool is_drained(void)
+{
+    return is_drained_of(DEMO_GROUP) && is_drained_of(DEMO_COUNTERS) &&
+           crew.hands[COUNTER].last.orders >= outcome->sent; /* it tells now and then */
 }
 
 /* ---- chapters ---- */
 
+/* Rings with room for the whole run, as far as that goes: then a slow disk makes a lag, and nobody wait. */
 static bool make_topic(void)
 {
-    leat_bus *bus;
-    leat_topic_info *info = NULL;
+    enum { BYTES = 256 };
     leat_topic_options options = LEAT_TOPIC_OPTIONS;
     options.partitions = PARTITIONS;
-    int r = leat_open(&bus, board->bus);
+    while (options.ring_size < plan->seconds * plan->rate * BYTES && options.ring_size < 64 << 20)
+        options.ring_size *= 2;
+    int r = leat_open(&board.bus, plan->bus);
     if (r >= 0)
-        r = leat_topic_create(bus, DEMO_TOPIC, &options);
-    if (r >= 0)
-        r = leat_topic_describe(bus, DEMO_TOPIC, &info);
-    if (r < 0) {
-        complain("topic", bus, r);
-    } else {
-        say("topic " DEMO_TOPIC ": %" PRIu32 " partitions, keyed by package, rings of %" PRIu64
-            " MiB; %.1f MiB of memory in all",
-            info->partition_count, info->ring_bytes >> 20, (double)info->memory_bytes / (1 << 20));
-        leat_topic_info_free(info);
-    }
-    leat_close(bus); /* before we fork: a child has no use for our handles */
+        r = leat_topic_create(board.bus, DEMO_TOPIC, &options);
+    if (r < 0)
+        complain("topic", board.bus, r);
     return r >= 0;
 }
 
-static uint64_t random_below(uint64_t n)
+static bool start_producer_and_counter(void)
 {
-    uint64_t random;
-    if (getrandom(&random, sizeof random, 0) != sizeof random)
-        random = (uint64_t)now_ns();
-    return random % n;
-}
-
-/* Kills the producer a little after `target` records. False: it ended before that. */
-static bool kill_writer_after(uint64_t target)
-{
-    pid_t pid = writer.pid;
-    siginfo_t ended = { 0 };
-    while (board->sent < target && !interrupted) {
-        if (waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) < 0 || ended.si_pid == pid)
-            return false;
-        look_again_soon();
-    }
-    kill(pid, SIGKILL);
-    int status = await(&writer);
-    if (interrupted || !WIFSIGNALED(status))
+    char rate[32];
+    snprintf(rate, sizeof rate, "%.3f", plan->rate);
+    if (!crew_start(&crew, COUNTER, (const char *const[]){ "leat-demo", "counter", NULL }))
         return false;
-    say("producer %d killed with -9 at record %s", pid, grouped(board->sent).text);
+    if (!await(is_counter_assigned, PATIENCE_S))
+        return fail("the counter got no partitions", "");
+    if (!crew_start(&crew, PRODUCER, (const char *const[]){ "leat-demo", "producer", rate, NULL }))
+        return false;
+    if (!await(is_ready, PATIENCE_S))
+        return fail("the producer does not start", "");
+    board_say(&board, "producer    %s orders a second, keyed by customer",
+              grouped((uint64_t)plan->rate).text);
     return true;
 }
 
-static bool flood(int kills)
+/* Those who are not there are started, up to consumer-`count`. */
+static bool have_workers(int count)
 {
-    int64_t flood_begin_ns = now_ns();
-    uint64_t piece = board->flood / (uint64_t)(kills + 1);
-    say("flood: %s records, a send each, as fast as they go", grouped(board->flood).text);
-    if (!start_writer(board->flood, 0))
-        return false;
-    for (int i = 0; i < kills; i++) {
-        pid_t killed = writer.pid;
-        /* Somewhere in the middle half of its piece. */
-        if (!kill_writer_after(piece * (uint64_t)i + piece / 4 + random_below(piece / 2 + 1))) {
-            if (!interrupted)
-                say("FAILED: producer %d ended before it could be killed", killed);
-            return false;
-        }
-        if (!start_writer(board->flood, killed))
+    for (int i = 0; i < count; i++) {
+        char number[16];
+        if (crew.hands[FIRST_WORKER + i].pid)
+            continue;
+        snprintf(number, sizeof number, "%d", i + 1);
+        if (!crew_start(&crew, FIRST_WORKER + i,
+                        (const char *const[]){ "leat-demo", "consumer", number, plan->sink->name, NULL }))
             return false;
     }
-    pid_t pid = writer.pid;
-    if (await(&writer) != 0)
-        return false;
-    say("producer %d has sent record %s; %.2f s since the first", pid, grouped(board->flood).text,
-        (double)(now_ns() - flood_begin_ns) / 1e9);
+    return await(is_settled, PATIENCE_S) || fail("the group does not become stable", "");
+}
+
+/* The last consumer that has work. */
+static int find_victim(void)
+{
+    int victim = HANDS - 1;
+    while (victim > FIRST_WORKER && !crew.hands[victim].owns)
+        victim--;
+    return victim;
+}
+
+static void tell_pauses(void)
+{
+    for (int p = 0; p < PARTITIONS; p++) {
+        const struct pause *pause = &outcome->pauses[p];
+        if (outcome->killed & 1u << p)
+            board_say(&board,
+                      DEMO_TOPIC "-%d    from the kill %" PRId64 " us until consumer-%u had it, %" PRId64
+                                 " us until its first record",
+                      p, pause->assigned_us, pause->heir, pause->first_us);
+    }
+}
+
+static bool kill_one(void)
+{
+    int who = find_victim();
+    struct hand *victim = &crew.hands[who];
+    pid_t pid = victim->pid;
+    outcome->killed = victim->owns;
+    killed_ns = now_ns();
+    crew_signal(&crew, who, SIGKILL);
+    victim->owns = 0;
+    int status = crew_await(&crew, who);
+    board_say(&board, "%-10s  killed: process %d, which had %s", victim->name, pid,
+              partition_names(outcome->killed).text);
+    if (!WIFSIGNALED(status) || !await(is_taken_over, PATIENCE_S))
+        return fail("nobody took over from ", victim->name);
+    tell_pauses();
     return true;
 }
 
-static uint64_t received(void)
+static bool end_clean(int who)
 {
-    uint64_t sum = 0;
-    for (int i = 0; i < PARTITIONS; i++)
-        sum += board->results[i].received;
-    return sum;
+    return crew_await(&crew, who) == 0 || fail("did not end as it should: ", crew.hands[who].name);
 }
 
-/* A pace shows how long a record takes only when no others wait in front of it. */
-static bool pace(void)
+/* All but one go, together. */
+static bool send_home(void)
 {
-    int64_t limit_ns = now_ns() + DRAIN_MS * INT64_C(1000000);
-    while (received() < board->flood && now_ns() < limit_ns && !interrupted)
-        look_again_soon();
-    say("pace: %s records more, %.0f a second", grouped(board->total - board->flood).text, board->rate);
-    return start_writer(board->total, 0) && await(&writer) == 0;
+    bool clean = true;
+    unsigned going = 0;
+    for (int i = FIRST_WORKER + 1; i < HANDS; i++) {
+        going |= crew.hands[i].pid ? 1u << i : 0;
+        crew_signal(&crew, i, SIGTERM);
+    }
+    for (int i = FIRST_WORKER + 1; i < HANDS; i++)
+        if (going & 1u << i)
+            clean &= end_clean(i);
+    return clean && (await(is_settled, PATIENCE_S) || fail("the group does not become stable", ""));
 }
 
-static bool chapters(int kills)
+/* No more orders; those that are there are handled. */
+static bool finish(void)
 {
-    pid_t leatd = bus_start(board->bus, sizeof board->bus);
-    if (leatd < 0)
+    crew_signal(&crew, PRODUCER, SIGTERM);
+    bool clean = end_clean(PRODUCER);
+    take_rest();
+    outcome->sent = crew.hands[PRODUCER].last.orders;
+    board_say(&board, "producer    ends after %s orders", grouped(outcome->sent).text);
+    if (!await(is_drained, PATIENCE_S))
+        return fail("orders are left in the topic", "");
+    board_table(&board);
+    board.shown = 0;
+    return clean;
+}
+
+static void note_counter_rebalances(void)
+{
+    leat_group_info *info;
+    if (leat_group_describe(board.bus, DEMO_COUNTERS, &info) < 0)
+        return;
+    outcome->counter_rebalances = info->rebalances;
+    leat_group_info_free(info);
+}
+
+static bool dismiss_all(void)
+{
+    note_counter_rebalances();
+    leat_close(board.bus); /* no table from here on */
+    board.bus = NULL;
+    crew_signal(&crew, FIRST_WORKER, SIGTERM);
+    crew_signal(&crew, COUNTER, SIGTERM);
+    bool clean = end_clean(FIRST_WORKER);
+    clean &= end_clean(COUNTER);
+    take_rest();
+    return clean;
+}
+
+static bool chapters(void)
+{
+    if (!make_topic() || !start_producer_and_counter())
         return false;
-    say("leatd %d: a private bus in %s", leatd, board->bus);
-    if (!make_topic() || !start_readers() || !flood(kills) || !pace() || !stop_readers())
+    board_title(&board, "one consumer");
+    if (!have_workers(1) || !go_on(0.15))
         return false;
-    say("the readers have read to the end");
-    return true;
+    board_title(&board, "three consumers");
+    if (!have_workers(3) || !go_on(0.2))
+        return false;
+    board_title(&board, "five consumers, of which two have nothing to do");
+    if (!have_workers(5) || !go_on(0.2))
+        return false;
+    board_title(&board, "kill -9 of one that has work");
+    if (!kill_one() || !go_on(0.2))
+        return false;
+    board_title(&board, "back to one consumer");
+    return send_home() && go_on(0.25) && finish() && dismiss_all();
 }
 
-bool story_tell(struct board *the_board, struct input *the_input, int kills)
+static void note_counts(void)
 {
-    board = the_board;
-    input = the_input;
-    begin_ns = now_ns();
+    const struct news *counted = &crew.hands[COUNTER].last;
+    outcome->counted = counted->orders;
+    outcome->customers = counted->customers;
+    outcome->cents = counted->cents;
+    outcome->disorder = counted->disorder;
+    for (int i = FIRST_WORKER; i < HANDS; i++)
+        outcome->again += crew.hands[i].last.again;
+}
+
+void story_tell(const struct plan *the_plan, struct outcome *the_outcome)
+{
     struct sigaction action = { .sa_handler = on_signal };
+    plan = the_plan;
+    outcome = the_outcome;
+    *outcome = (struct outcome){ 0 };
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGALRM, &action, NULL);
-    alarm(LIMIT_S);
-
-    input_load(input);
-    say("input: %s, %s lines about %s packages, over and over", input->source,
-        grouped(input->line_count).text, grouped(input->key_count).text);
-    bool told = chapters(kills);
-    end_children();
-    told &= bus_stop();
-    if (interrupted == SIGALRM)
-        say("FAILED: not done after %d s", LIMIT_S);
-    else if (interrupted)
-        say("interrupted");
-    alarm(0);
-    return told && !interrupted;
+    board_open(&board, &crew);
+    outcome->told = crew_make(&crew) && chapters();
+    crew_kill(&crew);
+    take_rest();
+    note_counts();
+    leat_close(board.bus);
+    board.bus = NULL;
+    if (interrupted) {
+        board_say(&board, "interrupted");
+        outcome->told = false;
+    }
 }

@@ -1,16 +1,37 @@
-/* The story: what happens, in which order, told line by line as it does. */
+/* story: what happens, in which order. */
 #ifndef STORY_H
 #define STORY_H
 
-#include "demo.h"
+#include "sink.h"
 
-/* Loads the input, starts bus, readers and producers, kills some, ends all of them. Whether it went as planned. */
-bool story_tell(struct board *board, struct input *input, int kills);
-
-/* 81234 as 81,234; a buffer for each use, by value. */
-struct grouped {
-    char text[32];
+struct plan {
+    double seconds; /* of orders */
+    double rate;    /* orders a second */
+    const struct sink_kind *sink;
+    const char *where;
+    const char *bus; /* the directory */
 };
-struct grouped grouped(uint64_t n);
+
+/* How long a partition of the killed consumer rested. */
+struct pause {
+    unsigned heir;       /* consumer-N */
+    int64_t assigned_us; /* from the kill to on_assigned at the heir */
+    int64_t first_us;    /* from the kill to the heir's first record */
+};
+
+/* What came of it, for the verdict. */
+struct outcome {
+    bool told; /* all went as planned, and every process ended as it should */
+    uint64_t sent;
+    uint64_t again;                     /* orders that came to a worker and were stored already */
+    unsigned killed;                    /* the partitions that the killed consumer owned */
+    struct pause pauses[PARTITIONS];    /* of those */
+    bool shared;                        /* some partition had two owners at once */
+    uint64_t counted, customers, cents; /* by the other group */
+    uint64_t disorder;                  /* orders that came to it out of their customer's order, or twice */
+    uint64_t counter_rebalances;
+};
+
+void story_tell(const struct plan *plan, struct outcome *outcome);
 
 #endif

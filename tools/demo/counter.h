@@ -1,0 +1,8 @@
+/* counter: a process with a group to itself, which counts the orders that the others store. */
+#ifndef COUNTER_H
+#define COUNTER_H
+
+/* Until SIGTERM. Returns the exit status. */
+int counter_main(int who);
+
+#endif

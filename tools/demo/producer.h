@@ -1,0 +1,8 @@
+/* producer: the process that sends orders, so many a second, until SIGTERM. */
+#ifndef PRODUCER_H
+#define PRODUCER_H
+
+/* Returns the exit status. */
+int producer_main(int who, double rate);
+
+#endif
