@@ -606,7 +606,7 @@ LEAT_API void leat_status_free(leat_status_info *info);
 /* Counters: a mapped file of the bus directory. Only needs the file: leatd may be dead. */
 typedef struct leat_counter {
     const char *name;  /* "records", "bytes", "rotations" ... */
-    const char *topic; /* "" where it does not apply */
+    const char *topic; /* "" where it does not apply; the group's name with names that begin with "group_" */
     int32_t partition; /* -1 where it does not apply */
     int32_t client;    /* -1 where it does not apply */
     int64_t value;

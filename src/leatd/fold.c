@@ -12,6 +12,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "leatd/groups.h"
 #include "leatd/kept.h"
 #include "leatd/topics.h"
 
@@ -136,6 +137,36 @@ static bool fold_client(struct lt_worker *w, struct lt_client *client)
     return moved;
 }
 
+/* In the place of a topic's: counters are told apart by a number and a name. */
+static uint32_t group_number(const struct lt_kept_group *g)
+{
+    return 1u << 31 | (uint32_t)g->head->id;
+}
+
+static void fold_group(struct lt_worker *w, const struct lt_kept_group *g)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counted[] = { { "group_rebalances", g->head->rebalances },
+                    { "group_evictions", g->head->evictions },
+                    { "group_unowned_us", g->head->unowned_us } };
+    for (size_t i = 0; i < sizeof counted / sizeof *counted; i++) {
+        struct lt_counter *counter = counted[i].value == 0
+                                         ? NULL
+                                         : lt_counters_get(&w->counters, counted[i].name, g->name,
+                                                           group_number(g), NONE, NONE);
+        if (counter)
+            lt_counter_set(counter, (int64_t)counted[i].value);
+    }
+}
+
+void lt_fold_forget_group(struct lt_worker *w, const struct lt_kept_group *g)
+{
+    if (w->have_counters)
+        lt_counters_free_topic(&w->counters, group_number(g));
+}
+
 bool lt_fold(struct lt_worker *w, bool all)
 {
     bool moved = false;
@@ -149,6 +180,8 @@ bool lt_fold(struct lt_worker *w, bool all)
     for (struct lt_topic *topic = lt_topics_next(w, NULL); topic; topic = lt_topics_next(w, topic))
         for (uint32_t p = 0; p < topic->partition_count; p++)
             fold_part(w, &topic->parts[p]);
+    for (const struct lt_kept_group *g = w->groups; g; g = g->next)
+        fold_group(w, g);
     lt_store_relaxed64(&w->counters.head->folded_ms, (uint64_t)lt_clock_real_ms());
     return moved;
 }

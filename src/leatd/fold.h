@@ -11,6 +11,7 @@ bool lt_fold(struct lt_worker *w, bool all);
 void lt_fold_client(struct lt_worker *w, struct lt_client *client);
 void lt_fold_forget_client(struct lt_worker *w, uint32_t id);
 void lt_fold_forget_topic(struct lt_worker *w, struct lt_topic *topic);
+void lt_fold_forget_group(struct lt_worker *w, const struct lt_kept_group *group);
 void lt_fold_close(struct lt_worker *w);
 
 #endif

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/futex.h"
+#include "leatd/fold.h"
 #include "leatd/topics.h"
 #include "leatd/warden.h"
 #include "shm/member.h"
@@ -119,12 +120,18 @@ static void take(void *user, uint32_t p)
     lt_point("group.take.after");
 }
 
+/* The machine's times are those of events; what one event takes counts too. */
+static int64_t since_event(const struct lt_kept_group *g)
+{
+    return lt_clock_mono_ns() - g->now_ns;
+}
+
 static void grant(void *user, uint32_t p, uint32_t m, int64_t unowned_ns)
 {
     struct lt_kept_group *g = user;
     struct lt_group_place *place = lt_place_of(g, p);
     if (unowned_ns >= 0) {
-        place->unowned_us = (uint64_t)unowned_ns / 1000;
+        place->unowned_us = (uint64_t)(unowned_ns + since_event(g)) / 1000;
         g->head->unowned_us += place->unowned_us;
     }
     place->grant++;
@@ -223,6 +230,7 @@ static void settled(void *user, enum lt_group_why why, int64_t took_ns)
 {
     struct lt_kept_group *g = user;
     char text[TEXT_BYTES];
+    took_ns += since_event(g);
     g->head->last_rebalance_us = (uint64_t)took_ns / 1000;
     g->head->rebalances++;
     say_owners(g, text, sizeof text);
@@ -693,6 +701,8 @@ struct lt_kept_group *lt_groups_make(struct lt_worker *w, const struct lt_peer *
         g->head->first_topic = (uint32_t)w->coordinator->next_topic_id;
         g->head->empty_since_ms = (uint64_t)lt_clock_real_ms();
         *r = store_page(w, g->page, g->page_bytes, fd, &g->number);
+        if (*r == 0)
+            g->head->id = g->number;
     }
     if (*r < 0) {
         free_group(g);
@@ -714,6 +724,7 @@ static void forget(struct lt_worker *w, struct lt_kept_group *g)
 
 void lt_groups_drop(struct lt_worker *w, struct lt_kept_group *g)
 {
+    lt_fold_forget_group(w, g);
     forget(w, g);
     drop_page(w, g->page, g->page_bytes, g->number);
     free_group(g);

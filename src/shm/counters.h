@@ -33,7 +33,7 @@ struct lt_counter {
     uint32_t topic_id;
     int64_t value;
     char name[32];
-    char topic[72]; /* cut when longer */
+    char topic[72]; /* or a group; cut when longer */
 };
 
 struct lt_counters {

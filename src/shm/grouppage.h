@@ -30,7 +30,8 @@ struct lt_group_head {
     uint64_t empty_since_ms; /* 0: it has members */
     uint64_t last_rebalance_us;
     uint64_t rebalances, evictions, unowned_us;
-    uint64_t reserved[5];
+    uint64_t id; /* of the group: number of its first page */
+    uint64_t reserved[4];
 };
 
 struct lt_group_seat {

@@ -362,6 +362,61 @@ TEST(worker_that_is_killed_again_and_again_moves_nothing_and_loses_no_commit)
     bus_stop(bus);
 }
 
+static int64_t group_counter(const struct bus *bus, const char *name, const char *group)
+{
+    leat_counter *counters;
+    int64_t value = 0;
+    int count = CHECK_OK(leat_counters_read(bus->path, &counters));
+    for (int i = 0; i < count; i++)
+        if (strcmp(counters[i].name, name) == 0 && strcmp(counters[i].topic, group) == 0)
+            value = counters[i].value;
+    leat_counters_free(counters);
+    return value;
+}
+
+TEST(rebalances_evictions_and_time_without_owner_are_counted)
+{
+    struct bus *bus = bus_start();
+    fleet_topic(bus, "t", 2);
+    struct child *a = fleet_join(bus, 0, .assignor = LEAT_COOPERATIVE_STICKY);
+    struct child *b = fleet_join(bus, 1, .assignor = LEAT_COOPERATIVE_STICKY);
+    leat_group_info_free(fleet_settled(bus, "g", 2));
+    fleet_kill(b, 1);
+    leat_group_info *info = fleet_settled(bus, "g", 1);
+    CHECK_EQ(info->evictions, 1);
+    CHECK_EQ(info->rebalances, 3);
+    CHECK(info->unowned_us > 0);
+    bus_counter(bus, "records", NULL, -1, -1); /* has leatd fold */
+    CHECK_EQ(group_counter(bus, "group_evictions", "g"), 1);
+    CHECK_EQ(group_counter(bus, "group_rebalances", "g"), 3);
+    CHECK_EQ(group_counter(bus, "group_unowned_us", "g"), (int64_t)info->unowned_us);
+    leat_group_info_free(info);
+    fleet_leave(a, 0);
+    bus_stop(bus);
+}
+
+TEST(group_without_members_is_forgotten_after_its_retention)
+{
+    struct bus *bus = bus_start("--group-retention", "200");
+    fleet_topic(bus, "t", 1);
+    struct child *a = fleet_join(bus, 0);
+    leat_group_info_free(fleet_settled(bus, "g", 1));
+    double end = now_s() + 0.5;
+    while (now_s() < end) { /* members keep it, however long */
+        leat_group_info_free(fleet_describe(bus, "g"));
+        bus_pause();
+    }
+    fleet_leave(a, 0);
+    leat_bus *eyes = bus_open(bus);
+    leat_group_info *info;
+    int r;
+    WAIT_UNTIL((r = leat_group_describe(eyes, "g", &info)) == LEAT_ENOGROUP ||
+                   (r == 0 && (leat_group_info_free(info), 0)),
+               10);
+    leat_close(eyes);
+    bus_stop(bus);
+}
+
 TEST_SLOW(members_that_come_and_go_by_chance_share_everything_exactly_once, 120)
 {
     enum { SEATS = 6 };
