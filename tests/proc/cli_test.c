@@ -38,7 +38,8 @@ TEST(without_a_command_or_with_an_unknown_one_it_is_a_matter_of_usage)
     check_fails(leat(NULL, NULL, "flood"), 2, "flood", "flood: no such command");
     check_fails(leat(NULL, NULL, "topic"), 2, "topic", "create, list, describe or delete?");
     check_fails(leat(NULL, NULL, "topic", "flood"), 2, "topic", "topic flood: no such command");
-    check_fails(leat(NULL, NULL, "group", "flood"), 2, "group", "group flood: no such command: plan");
+    check_fails(leat(NULL, NULL, "group", "flood"), 2, "group",
+                "group flood: no such command: list, describe");
     check_fails(leat(NULL, NULL, "--flood"), 2, "", "--flood: no such option");
     check_fails(leat(NULL, NULL, "status", "--flood"), 2, "status", "status: --flood: no such option");
     check_fails(leat(NULL, NULL, "status", "-x"), 2, "status", "status: -x: no such option");
@@ -743,24 +744,6 @@ TEST(overtaken_consumer_says_how_many_it_missed)
     CHECK(strstr(text("\n%s", said.out), text("\n%llu\n", from + count)));
     if (from > 0)
         CHECK(strstr(text("\n%s", said.out), text("\n%llu\n", from - 1)));
-}
-
-TEST(options_of_groups_are_refused_until_there_are_groups)
-{
-    struct bus *bus = bus_start();
-    bus_topic(bus, "t");
-    check_fails(leat(bus, NULL, "consume", "t", "-g", "g"), 1, "consume",
-                "-g: groups come with a later version");
-    check_fails(leat(bus, NULL, "consume", "t", "--assignor", "range"), 1, "consume",
-                "--assignor: groups come");
-    check_fails(leat(bus, NULL, "consume", "t", "--instance-id", "i"), 1, "consume",
-                "--instance-id: groups come");
-    check_fails(leat(bus, NULL, "consume", "t", "--commit", "sync"), 1, "consume", "--commit: groups come");
-    check_fails(leat(bus, NULL, "consume", "t", "--instances", "2"), 1, "consume",
-                "--instances: groups come");
-    check_fails(leat(bus, NULL, "consume", "t", "--max-poll-interval", "2"), 1, "consume",
-                "--max-poll-interval: groups");
-    check_fails(leat(bus, NULL, "consume", "t", "-o", "stored"), 1, "consume", "-o stored: groups come");
 }
 
 TEST(consumer_of_a_deleted_topic_is_told)

@@ -50,6 +50,10 @@ int topic_describe_main(struct cli *cli, int argc, char **argv);
 int topic_delete_main(struct cli *cli, int argc, char **argv);
 int produce_main(struct cli *cli, int argc, char **argv);
 int consume_main(struct cli *cli, int argc, char **argv);
+int group_list_main(struct cli *cli, int argc, char **argv);
+int group_describe_main(struct cli *cli, int argc, char **argv);
+int group_reset_main(struct cli *cli, int argc, char **argv);
+int group_delete_main(struct cli *cli, int argc, char **argv);
 int group_plan_main(struct cli *cli, int argc, char **argv);
 int run_main(struct cli *cli, int argc, char **argv);
 

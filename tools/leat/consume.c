@@ -1,70 +1,30 @@
-/* leat consume: records onto stdout, from all partitions of some topics or from those that were named.
- *
- * What one poll gave is printed and flushed before the next poll, which is when views end and, with --gate, when the bus is
- * told that these records were read: whatever was let go of has been written.
+/* leat consume: records onto stdout, from all partitions of some topics, from those that were named, or as a member of a
+ * group. Options, signals, and the readers' lives: see consume.h.
  */
-#include "cli.h"
-#include "format.h"
+#include "consume.h"
+#include "group.h"
 #include "options.h"
-#include "tally.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
-
-enum { PARTITIONS_MOST = 4096, END_LOOK_MS = 50 };
-
-/* -o: where to begin. */
-struct place {
-    enum { AT_END, AT_BEGINNING, AT_OFFSET, AT_LAST, AT_TIME, AT_STORED } kind;
-    int64_t number; /* the offset, how many, or the time in ms */
-};
-
-/* One partition that is read. */
-struct part {
-    const char *topic;
-    uint32_t partition;
-    int64_t end; /* with -e: where to stop */
-    bool done;   /* it is there, and paused */
-};
-
-struct consume {
-    const struct cli *cli;
-    /* as asked for */
-    const char *const *topics;
-    int topic_count;
-    uint32_t partitions[PARTITIONS_MOST];
-    int partition_count; /* 0: all */
-    struct place from;
-    int64_t count; /* still to print; -1: no end */
-    bool to_end;
-    int64_t idle_ms; /* -1: for ever */
-    bool trace;
-    struct format format;
-    leat_consumer_options options;
-    /* at work */
-    leat_consumer *in;
-    struct part *parts;
-    int part_count;
-    bool broken_pipe;
-    struct tally tally;
-};
 
 /* ---- signals ---- */
 
-static leat_consumer *volatile woken;
+static leat_consumer *volatile woken[INSTANCES_MOST];
 static volatile sig_atomic_t stopping;
 
+/* In the main thread only, which is the one that closes consumers. */
 static void on_signal(int sig)
 {
     (void)sig;
     stopping = 1;
-    if (woken)
-        leat_consumer_wakeup(woken);
+    for (int i = 0; i < INSTANCES_MOST; i++)
+        if (woken[i])
+            leat_consumer_wakeup(woken[i]);
 }
 
 /* The second signal kills: stdout may be a pipe that nobody empties. */
@@ -76,11 +36,9 @@ static void catch_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static int64_t clock_ns(clockid_t clock)
+bool consume_is_stopped(void)
 {
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+    return stopping;
 }
 
 /* ---- options ---- */
@@ -112,15 +70,6 @@ static void add_partition(struct consume *c, const char *text)
     c->partitions[c->partition_count++] = (uint32_t)options_number(c->cli, "-p", text, 0, INT32_MAX);
 }
 
-static void refuse_group_option(const struct cli *cli, const char *name)
-{
-    exit(
-        cli_fail(cli,
-                 "%s: groups come with a later version; without one, every consumer reads all partitions, or "
-                 "those that -p names",
-                 name));
-}
-
 enum {
     OPT_IDLE_EXIT = 1000,
     OPT_RESET,
@@ -128,18 +77,91 @@ enum {
     OPT_CLIENT_ID,
     OPT_MAX_POLL_RECORDS,
     OPT_TRACE,
+    /* of a group */
     OPT_ASSIGNOR,
     OPT_COMMIT,
     OPT_INSTANCE_ID,
     OPT_MAX_POLL_INTERVAL,
+    OPT_REBALANCE_TIMEOUT,
+    OPT_SESSION_TIMEOUT,
+    OPT_JOIN_DELAY,
+    OPT_ALONE,
+    OPT_REJOIN,
     OPT_INSTANCES,
 };
 
+static const struct option longs[] = {
+    { "group", required_argument, NULL, 'g' },
+    { "partition", required_argument, NULL, 'p' },
+    { "offset", required_argument, NULL, 'o' },
+    { "count", required_argument, NULL, 'c' },
+    { "exit", no_argument, NULL, 'e' },
+    { "format", required_argument, NULL, 'f' },
+    { "idle-exit", required_argument, NULL, OPT_IDLE_EXIT },
+    { "reset", required_argument, NULL, OPT_RESET },
+    { "gate", no_argument, NULL, OPT_GATE },
+    { "client-id", required_argument, NULL, OPT_CLIENT_ID },
+    { "max-poll-records", required_argument, NULL, OPT_MAX_POLL_RECORDS },
+    { "trace-rebalance", no_argument, NULL, OPT_TRACE },
+    { "assignor", required_argument, NULL, OPT_ASSIGNOR },
+    { "commit", required_argument, NULL, OPT_COMMIT },
+    { "instance-id", required_argument, NULL, OPT_INSTANCE_ID },
+    { "max-poll-interval", required_argument, NULL, OPT_MAX_POLL_INTERVAL },
+    { "rebalance-timeout", required_argument, NULL, OPT_REBALANCE_TIMEOUT },
+    { "session-timeout", required_argument, NULL, OPT_SESSION_TIMEOUT },
+    { "join-delay", required_argument, NULL, OPT_JOIN_DELAY },
+    { "alone", no_argument, NULL, OPT_ALONE },
+    { "rejoin", no_argument, NULL, OPT_REJOIN },
+    { "instances", required_argument, NULL, OPT_INSTANCES },
+    OPTIONS_COMMON,
+};
+
+/* What only goes with -g. */
+static void take_group_option(struct consume *c, int option)
+{
+    static const char *const commits[] = { "auto", "sync", "none", NULL };
+    const struct cli *cli = c->cli;
+    leat_consumer_options *options = &c->options;
+    switch (option) {
+    case OPT_ASSIGNOR:
+        options->assignor = (enum leat_assignor)options_word(cli, "--assignor", optarg, group_assignors);
+        break;
+    case OPT_COMMIT:
+        c->commit = (enum commit)options_word(cli, "--commit", optarg, commits);
+        break;
+    case OPT_INSTANCE_ID:
+        options->instance_id = optarg;
+        break;
+    case OPT_MAX_POLL_INTERVAL:
+        options->max_poll_interval_ms = options_time_ms(cli, "--max-poll-interval", optarg);
+        break;
+    case OPT_REBALANCE_TIMEOUT:
+        options->rebalance_timeout_ms = options_time_ms(cli, "--rebalance-timeout", optarg);
+        break;
+    case OPT_SESSION_TIMEOUT:
+        options->session_timeout_ms = options_time_ms(cli, "--session-timeout", optarg);
+        break;
+    case OPT_JOIN_DELAY:
+        options->join_delay_ms = options_time_ms(cli, "--join-delay", optarg);
+        break;
+    case OPT_ALONE:
+        options->alone = 1;
+        break;
+    case OPT_REJOIN:
+        options->rejoin = 1;
+        break;
+    default:
+        c->instances = (int)options_number(cli, "--instances", optarg, 1, INSTANCES_MOST);
+    }
+}
+
 static void take_option(struct consume *c, int option)
 {
-    static const char *const resets[] = { "latest", "earliest", "error", NULL };
     const struct cli *cli = c->cli;
     switch (option) {
+    case 'g':
+        c->options.group = optarg;
+        break;
     case 'p':
         add_partition(c, optarg);
         break;
@@ -159,9 +181,6 @@ static void take_option(struct consume *c, int option)
     case OPT_IDLE_EXIT:
         c->idle_ms = options_time_ms(cli, "--idle-exit", optarg);
         break;
-    case OPT_RESET:
-        c->options.reset = (enum leat_reset)options_word(cli, "--reset", optarg, resets);
-        break;
     case OPT_GATE:
         c->options.gate = 1;
         break;
@@ -174,293 +193,227 @@ static void take_option(struct consume *c, int option)
     case OPT_TRACE:
         c->trace = true;
         break;
-    case 'g':
-        refuse_group_option(cli, "-g");
-        break;
-    case OPT_ASSIGNOR:
-        refuse_group_option(cli, "--assignor");
-        break;
-    case OPT_COMMIT:
-        refuse_group_option(cli, "--commit");
-        break;
-    case OPT_INSTANCE_ID:
-        refuse_group_option(cli, "--instance-id");
-        break;
-    case OPT_MAX_POLL_INTERVAL:
-        refuse_group_option(cli, "--max-poll-interval");
-        break;
     default:
-        refuse_group_option(cli, "--instances");
+        take_group_option(c, option);
     }
+}
+
+static enum leat_reset read_reset(const struct cli *cli)
+{
+    static const char *const resets[] = { "latest", "earliest", "error", NULL };
+    return (enum leat_reset)options_word(cli, "--reset", optarg, resets);
+}
+
+static const char *option_name(int option)
+{
+    const struct option *o = longs;
+    while (o->name && o->val != option)
+        o++;
+    return o->name;
+}
+
+/* `group_option`: one that was given and only goes with -g, or 0. */
+static void check_company(struct consume *c, int group_option)
+{
+    bool grouped = c->options.group;
+    if (group_option && !grouped)
+        cli_misused(c->cli, "--%s goes with -g", option_name(group_option));
+    if (c->from.kind == AT_STORED && !grouped)
+        cli_misused(c->cli, "-o stored goes with -g");
+    if (c->from.kind == AT_DEFAULT)
+        c->from.kind = grouped ? AT_STORED : AT_END;
+    for (int i = 0; i < c->topic_count; i++)
+        if (c->topics[i][0] == '^' && !consume_is_member(c))
+            cli_misused(c->cli, "%s: a pattern goes with -g, and without -p", c->topics[i]);
+    if (c->instances > 1 && c->partition_count > 0)
+        cli_misused(c->cli, "--instances: with -p there is no membership that could be divided");
+    if (c->instances > 1 && c->options.alone)
+        cli_misused(c->cli, "--instances %d and --alone: one or the other", c->instances);
+    if (c->commit != COMMIT_AUTO)
+        c->options.auto_commit_ms = 0;
 }
 
 static void read_options(struct consume *c, struct cli *cli, int argc, char **argv)
 {
-    static const struct option longs[] = {
-        { "group", required_argument, NULL, 'g' },
-        { "partition", required_argument, NULL, 'p' },
-        { "offset", required_argument, NULL, 'o' },
-        { "count", required_argument, NULL, 'c' },
-        { "exit", no_argument, NULL, 'e' },
-        { "format", required_argument, NULL, 'f' },
-        { "idle-exit", required_argument, NULL, OPT_IDLE_EXIT },
-        { "reset", required_argument, NULL, OPT_RESET },
-        { "gate", no_argument, NULL, OPT_GATE },
-        { "client-id", required_argument, NULL, OPT_CLIENT_ID },
-        { "max-poll-records", required_argument, NULL, OPT_MAX_POLL_RECORDS },
-        { "trace-rebalance", no_argument, NULL, OPT_TRACE },
-        { "assignor", required_argument, NULL, OPT_ASSIGNOR },
-        { "commit", required_argument, NULL, OPT_COMMIT },
-        { "instance-id", required_argument, NULL, OPT_INSTANCE_ID },
-        { "max-poll-interval", required_argument, NULL, OPT_MAX_POLL_INTERVAL },
-        { "instances", required_argument, NULL, OPT_INSTANCES },
-        OPTIONS_COMMON,
-    };
-    *c = (struct consume){ .cli = cli, .count = -1, .idle_ms = -1, .options = LEAT_CONSUMER_OPTIONS };
-    c->options.reset = LEAT_EARLIEST; /* who fell behind goes on where the least is lost */
+    int group_option = 0, reset = -1;
+    *c = (struct consume){ .cli = cli,
+                           .count = -1,
+                           .idle_ms = -1,
+                           .instances = 1,
+                           .lock = PTHREAD_MUTEX_INITIALIZER,
+                           .options = LEAT_CONSUMER_OPTIONS };
     format_parse(&c->format, cli, "%s\\n");
-    for (int option; (option = options_next(cli, argc, argv, "g:p:o:c:ef:", longs)) >= 0;)
-        take_option(c, option);
+    for (int option; (option = options_next(cli, argc, argv, "g:p:o:c:ef:", longs)) >= 0;) {
+        if (option >= OPT_ASSIGNOR)
+            group_option = option;
+        if (option == OPT_RESET)
+            reset = (int)read_reset(cli);
+        else
+            take_option(c, option);
+    }
     if (optind == argc)
         cli_misused(cli, "which topic?");
-    if (c->from.kind == AT_STORED)
-        refuse_group_option(cli, "-o stored");
     c->topics = (const char *const *)argv + optind;
     c->topic_count = argc - optind;
+    check_company(c, group_option);
+    /* On its own, who fell behind goes on where the least is lost. */
+    c->options.reset = reset >= 0 ? (enum leat_reset)reset : c->options.group ? LEAT_LATEST : LEAT_EARLIEST;
     if (c->count > 0 && c->count < c->options.max_poll_records)
         c->options.max_poll_records = (uint32_t)c->count;
 }
 
-/* ---- beginning ---- */
+/* ---- ending ---- */
 
-static void on_missed(leat_consumer *in, const leat_partition *partition, uint64_t from_offset,
-                      uint64_t count, void *user)
+void consume_end(struct consume *c)
 {
-    (void)in;
-    struct consume *c = user;
-    tally_progress_end(&c->tally);
-    fprintf(stderr, "leat: consume: %s-%" PRIu32 ": %" PRIu64 " records missed from offset %" PRIu64 "\n",
-            partition->topic, partition->partition, count, from_offset);
+    if (c->ended)
+        return;
+    c->ended = true;
+    for (int i = 0; i < c->instances; i++)
+        if (woken[i])
+            leat_consumer_wakeup(woken[i]);
 }
 
-static int assign_named(struct consume *c)
+void consume_fail(struct consume *c, const char *format, ...)
 {
+    char why[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, sizeof why, format, args);
+    va_end(args);
+    pthread_mutex_lock(&c->lock);
+    tally_progress_end(&c->tally);
+    if (!c->failed)
+        cli_fail(c->cli, "%s", why);
+    c->failed = true;
+    consume_end(c);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- readers ---- */
+
+static int assign_named(struct reader *reader)
+{
+    const struct consume *c = reader->consume;
     int count = c->topic_count * c->partition_count;
     leat_partition *named = cli_have(calloc((size_t)count, sizeof *named));
     for (int i = 0; i < count; i++)
         named[i] = (leat_partition){ c->topics[i / c->partition_count],
                                      c->partitions[i % c->partition_count] };
-    int r = leat_consumer_assign(c->in, named, count);
+    int r = leat_consumer_assign(reader->in, named, count);
     free(named);
     return r;
 }
 
-/* *to: an offset, LEAT_BEGINNING or LEAT_END. */
-static int place_in(struct consume *c, const struct part *part, int64_t *to)
+/* The options are the same for all but for the static name: ID-1, ID-2 ... when there are several. */
+static leat_consumer_options options_of(struct reader *reader, int number)
 {
-    int64_t end, first;
-    switch (c->from.kind) {
-    case AT_BEGINNING:
-        *to = LEAT_BEGINNING;
-        return 0;
-    case AT_OFFSET:
-        *to = c->from.number;
-        return 0;
-    case AT_TIME:
-        *to = leat_consumer_offset_for_time(c->in, part->topic, part->partition, c->from.number);
-        return *to < 0 ? (int)*to : 0;
-    case AT_LAST:
-        end = leat_consumer_end_offset(c->in, part->topic, part->partition);
-        first = leat_consumer_beginning_offset(c->in, part->topic, part->partition);
-        *to = end - first > c->from.number ? end - c->from.number : first;
-        return end < 0 ? (int)end : first < 0 ? (int)first : 0;
-    default:
-        *to = LEAT_END;
-        return 0;
+    const struct consume *c = reader->consume;
+    leat_consumer_options options = c->options;
+    parts_listen(reader, &options);
+    if (options.instance_id && c->instances > 1) {
+        snprintf(reader->instance_id, sizeof reader->instance_id, "%s-%d", options.instance_id, number + 1);
+        options.instance_id = reader->instance_id;
     }
+    return options;
 }
 
-/* Puts one partition where -o says, and with -e notes where it ends now. */
-static int place(struct consume *c, struct part *part)
+static int begin(struct reader *reader)
 {
-    int64_t to;
-    int r = place_in(c, part, &to);
+    struct consume *c = reader->consume;
+    int number = (int)(reader - c->readers);
+    leat_consumer_options options = options_of(reader, number);
+    int r = leat_open(&reader->bus, c->cli->bus);
     if (r >= 0)
-        r = leat_consumer_seek(c->in, part->topic, part->partition, to);
+        r = leat_consumer_open(&reader->in, reader->bus, &options);
     if (r < 0)
         return r;
-    if (c->to_end)
-        part->end = leat_consumer_end_offset(c->in, part->topic, part->partition);
-    if (part->end < 0)
-        return (int)part->end;
-    tally_add(&c->tally, part->topic, part->partition, 0, 0);
-    if (c->trace)
-        fprintf(stderr, "leat: consume: assigned %s-%" PRIu32 " at %" PRId64 "\n", part->topic,
-                part->partition, leat_consumer_position(c->in, part->topic, part->partition));
-    return 0;
+    woken[number] = reader->in;
+    r = c->partition_count ? assign_named(reader)
+                           : leat_consumer_subscribe(reader->in, c->topics, c->topic_count);
+    return r < 0 || consume_is_member(c) ? r : parts_begin(reader);
 }
 
-static int place_all(struct consume *c)
+static void *run_reader(void *user)
 {
-    const leat_partition *assigned;
-    int count = leat_consumer_assignment(c->in, &assigned);
-    if (count < 0)
-        return count;
-    c->parts = cli_have(calloc((size_t)count + 1, sizeof *c->parts));
-    c->part_count = count;
-    for (int i = 0; i < count; i++) { /* copies: the assignment holds until the next call */
-        c->parts[i].topic = cli_have(strdup(assigned[i].topic));
-        c->parts[i].partition = assigned[i].partition;
-    }
-    for (int i = 0; i < count; i++) {
-        int r = place(c, &c->parts[i]);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-static int begin(struct consume *c, leat_bus *bus)
-{
-    c->options.on_missed = on_missed;
-    c->options.user = c;
-    int r = leat_consumer_open(&c->in, bus, &c->options);
-    if (r < 0)
-        return cli_fail_error(c->cli, r);
-    woken = c->in;
-    r = c->partition_count ? assign_named(c) : leat_consumer_subscribe(c->in, c->topics, c->topic_count);
-    if (r >= 0)
-        r = place_all(c);
-    return r < 0 ? cli_fail_error(c->cli, r) : CLI_DONE;
-}
-
-/* ---- reading ---- */
-
-static struct part *part_of(struct consume *c, const leat_record *record)
-{
-    for (int i = 0; i < c->part_count; i++)
-        if (c->parts[i].partition == record->partition && strcmp(c->parts[i].topic, record->topic) == 0)
-            return &c->parts[i];
+    struct reader *reader = user;
+    int r = begin(reader);
+    reader->began = r >= 0;
+    if (reader->began)
+        read_all(reader);
+    else
+        consume_fail(reader->consume, "%s", cli_why(r));
     return NULL;
 }
 
-/* With -e, what came after the end that we noted is not printed: the end is where it was, however busy the topic is. */
-static bool beyond_end(struct consume *c, const leat_record *record)
+/* Signals come to the main thread, which has nothing else to do then but to close. */
+static void run_threads(struct consume *c)
 {
-    if (!c->to_end)
-        return false;
-    const struct part *part = part_of(c, record);
-    return part && record->offset >= (uint64_t)part->end;
-}
-
-/* A partition that is done is paused: what comes after its end is for others. */
-static bool all_read(struct consume *c)
-{
-    bool all = c->to_end;
-    for (int i = 0; c->to_end && i < c->part_count; i++) {
-        struct part *part = &c->parts[i];
-        if (part->done)
-            continue;
-        part->done = leat_consumer_position(c->in, part->topic, part->partition) >= part->end;
-        if (part->done)
-            leat_consumer_pause(c->in, part->topic, part->partition);
-        all &= part->done;
+    sigset_t ours, before;
+    int started = 0, error = 0;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &ours, &before);
+    while (started < c->instances && !error) {
+        struct reader *reader = &c->readers[started];
+        error = pthread_create(&reader->thread, NULL, run_reader, reader);
+        started += !error;
     }
-    return all;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error)
+        consume_fail(c, "thread %d: %s", started + 1, strerror(error));
+    for (int i = 0; i < started; i++)
+        pthread_join(c->readers[i].thread, NULL);
 }
 
-static bool print_records(struct consume *c, const leat_record *records, int count)
+/* Commits and leaves: the callbacks run a last time. Returns whether any has read. */
+static bool close_readers(struct consume *c)
 {
-    int64_t now_ns = c->format.wants_delivery ? clock_ns(CLOCK_REALTIME) : 0;
-    for (int i = 0; i < count && c->count != 0; i++) {
-        const leat_record *record = &records[i];
-        if (beyond_end(c, record))
-            continue;
-        if (c->cli->json)
-            format_print_json(record, stdout);
-        else
-            format_print(&c->format, record, now_ns, stdout);
-        tally_add(&c->tally, record->topic, record->partition, 1, record->key_size + record->value_size);
-        c->count -= c->count > 0;
+    bool began = false;
+    for (int i = 0; i < c->instances; i++)
+        woken[i] = NULL;
+    for (int i = 0; i < c->instances; i++) {
+        leat_consumer_close(c->readers[i].in);
+        leat_close(c->readers[i].bus);
+        parts_free(&c->readers[i]);
+        began |= c->readers[i].began;
     }
-    if (fflush(stdout) == 0)
-        return true;
-    c->broken_pipe = errno == EPIPE;
-    if (!c->broken_pipe)
-        cli_fail(c->cli, "cannot write to stdout: %s", strerror(errno));
-    return false;
-}
-
-/* How long the next poll may wait. With -e it looks at its end every now and then: gaps at the end are no records. */
-static int64_t wait_ms(const struct consume *c, int64_t idle_since_ns, bool came_dry)
-{
-    int64_t wait = -1;
-    if (c->idle_ms >= 0) {
-        wait = c->idle_ms - (clock_ns(CLOCK_MONOTONIC) - idle_since_ns) / 1000000;
-        wait = wait < 0 ? 0 : wait;
-    }
-    int64_t look = came_dry ? END_LOOK_MS : 0;
-    return c->to_end && (wait < 0 || wait > look) ? look : wait;
-}
-
-static int fail_reading(struct consume *c, int error)
-{
-    tally_progress_end(&c->tally);
-    return cli_fail_error(c->cli, error);
-}
-
-static int read_all(struct consume *c)
-{
-    int64_t idle_since = clock_ns(CLOCK_MONOTONIC);
-    bool came_dry = false;
-    while (!stopping && c->count != 0 && !all_read(c)) {
-        const leat_record *records;
-        int n = leat_consumer_poll(c->in, wait_ms(c, idle_since, came_dry), &records);
-        if (n == LEAT_EWAKEUP)
-            break;
-        if (n < 0)
-            return fail_reading(c, n);
-        if (n > 0 && !print_records(c, records, n))
-            return CLI_FAILED;
-        came_dry = n == 0;
-        int64_t now = clock_ns(CLOCK_MONOTONIC);
-        if (n > 0)
-            idle_since = now;
-        else if (c->idle_ms >= 0 && now - idle_since >= c->idle_ms * 1000000)
-            break;
-        tally_progress(&c->tally);
-    }
-    return CLI_DONE;
+    return began;
 }
 
 /* ---- the command ---- */
+
+static void run(struct consume *c)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    c->idle_since_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+    c->readers = cli_have(calloc((size_t)c->instances, sizeof *c->readers));
+    for (int i = 0; i < c->instances; i++)
+        c->readers[i].consume = c;
+    tally_begin(&c->tally);
+    if (c->instances == 1)
+        run_reader(&c->readers[0]);
+    else
+        run_threads(c);
+    if (close_readers(c))
+        tally_print(&c->tally);
+    free(c->readers);
+    tally_free(&c->tally);
+}
 
 int consume_main(struct cli *cli, int argc, char **argv)
 {
     static struct consume c;
     read_options(&c, cli, argc, argv);
     catch_signals();
-    leat_bus *bus = cli_open(cli);
-    if (!bus)
-        return CLI_FAILED;
     setvbuf(stdout, NULL, _IOFBF, 1 << 16);
-    tally_begin(&c.tally);
-    int status = begin(&c, bus);
-    if (status == CLI_DONE) {
-        status = read_all(&c);
-        tally_print(&c.tally);
-    }
-    woken = NULL;
-    leat_consumer_close(c.in);
-    leat_close(bus);
-    for (int i = 0; i < c.part_count; i++)
-        free((char *)c.parts[i].topic);
-    free(c.parts);
+    run(&c);
     format_free(&c.format);
-    tally_free(&c.tally);
     if (c.broken_pipe) { /* `leat consume ... | head`: quietly, and as whoever waits for us expects it */
         signal(SIGPIPE, SIG_DFL);
         raise(SIGPIPE);
     }
-    return status;
+    return c.failed ? CLI_FAILED : CLI_DONE;
 }

@@ -60,17 +60,47 @@ static const struct command commands[] = {
       "  -f FORMAT            print each acknowledged record; `man leat` has the tokens\n" },
     { NULL, "consume", consume_main, "print records",
       "TOPIC... [OPTION]...\n"
+      "  -g GROUP             as a member of this group; a TOPIC that begins with ^ is a pattern then\n"
       "  -p N                 this partition only; may be repeated\n"
-      "  -o WHERE             beginning, end, OFFSET, -N (the last N) or s@MS (a time) (default end)\n"
+      "  -o WHERE             beginning, end, stored, OFFSET, -N (the last N) or s@MS (a time)\n"
+      "                       (default end, with -g stored)\n"
       "  -c N                 stop after N records\n"
       "  -e                   stop at what is the end now\n"
       "  --idle-exit TIME     stop after so long without a record\n"
       "  -f FORMAT            default '%s\\n'; `man leat` has the tokens\n"
-      "  --reset WHERE        earliest, latest or error, for who fell behind (default earliest)\n"
-      "  --gate               keep every record until it was read here\n"
+      "  --reset WHERE        earliest, latest or error, for who fell behind or has no place yet\n"
+      "                       (default earliest, with -g latest)\n"
+      "  --gate               keep every record until it was read here, with -g: until it was committed\n"
       "  --client-id ID       the name that `status --clients` shows\n"
       "  --max-poll-records N at most N records between two flushes (default 500)\n"
-      "  --trace-rebalance    say which partitions are read\n" },
+      "  --trace-rebalance    say which partitions come and go\n"
+      "with -g:\n"
+      "  --assignor NAME      range, roundrobin, sticky, cooperative-sticky or failover (default range)\n"
+      "  --commit WHEN        auto (every 5 s and at the end), sync (what is printed, at once) or none\n"
+      "  --instances N        N members at once\n"
+      "  --instance-id ID     a static member: a restart moves nothing\n"
+      "  --session-timeout TIME    how long a static member may be away (default 45s)\n"
+      "  --max-poll-interval TIME  evicted when it has not polled for so long (default 5min)\n"
+      "  --rebalance-timeout TIME  evicted when it has not released in time (default 1min)\n"
+      "  --join-delay TIME    how long the first member waits for others (default 0)\n"
+      "  --alone              the only member, ever\n"
+      "  --rejoin             evicted: join again\n" },
+    { "group", "list", group_list_main, "every group in a line", "\n" },
+    { "group", "describe", group_describe_main, "a group's offsets, lags and members",
+      "GROUP... [--members] [--lag-over N]\n"
+      "  --members            a line for each member, with its partitions\n"
+      "  --lag-over N         exit 3 when a partition's lag is above N\n" },
+    { "group", "reset-offsets", group_reset_main, "move the offsets of a group without members",
+      "GROUP --topic TOPIC[:P,...]... WHERE [--dry-run]\n"
+      "  --topic TOPIC[:P,...] all partitions of a topic, or these; may be repeated\n"
+      "  --to-earliest        to the first record there is\n"
+      "  --to-latest          to the end\n"
+      "  --to-offset N        to this offset\n"
+      "  --to-datetime TIME   to the first record of this time or later: 2026-01-31T12:00:00Z, @MS ...\n"
+      "  --shift-by N         by N, backwards when it is negative\n"
+      "  --dry-run            only say where\n" },
+    { "group", "delete", group_delete_main, "forget groups without members, and their offsets",
+      "GROUP...\n" },
     { "group", "plan", group_plan_main, "what an assignor would do, without a bus",
       "--assignor NAME [FILE]\n"
       "  --assignor NAME      range, roundrobin, sticky, cooperative-sticky (one round) or failover\n"

@@ -30,7 +30,7 @@ double tally_seconds(const struct tally *tally)
     return (double)(now_ns() - tally->begin_ns) / 1e9;
 }
 
-static struct tally_row *row_of(struct tally *tally, const char *topic, uint32_t partition)
+static struct tally_row *find_row(struct tally *tally, const char *topic, uint32_t partition)
 {
     for (size_t i = 0; i < tally->count; i++) {
         size_t at = (tally->last + i) % tally->count;
@@ -40,6 +40,19 @@ static struct tally_row *row_of(struct tally *tally, const char *topic, uint32_t
             return row;
         }
     }
+    return NULL;
+}
+
+bool tally_knows(struct tally *tally, const char *topic, uint32_t partition)
+{
+    return find_row(tally, topic, partition);
+}
+
+static struct tally_row *row_of(struct tally *tally, const char *topic, uint32_t partition)
+{
+    struct tally_row *row = find_row(tally, topic, partition);
+    if (row)
+        return row;
     tally->rows = cli_have(realloc(tally->rows, (tally->count + 1) * sizeof *tally->rows));
     tally->last = tally->count++;
     tally->rows[tally->last] = (struct tally_row){ cli_have(strdup(topic)), partition, 0 };

@@ -31,6 +31,9 @@ void tally_begin(struct tally *tally);
 /* `records` more; 0 makes the row known. */
 void tally_add(struct tally *tally, const char *topic, uint32_t partition, uint64_t records, uint64_t bytes);
 
+/* Whether there is a row for it. */
+bool tally_knows(struct tally *tally, const char *topic, uint32_t partition);
+
 double tally_seconds(const struct tally *tally);
 
 /* A line that replaces itself, a few times a second, when stderr is a terminal and what we print is not on it. */
