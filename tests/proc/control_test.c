@@ -125,7 +125,7 @@ TEST(message_that_makes_no_sense_is_refused_and_the_connection_goes_on)
     control_send_raw(fd, &head, sizeof head);
     expect_error(fd, LEAT_EPROTO, "0 bytes, 24 came");
     for (uint32_t type = 0; type < 0xfff0; type += type < 40 ? 1 : 4093) {
-        if (type >= LT_MSG_HELLO && type <= LT_MSG_FOLD)
+        if (type >= LT_MSG_HELLO && type <= LT_MSG_GROUP_PROPOSE)
             continue;
         head = head_of((uint16_t)type, sizeof head);
         control_send_raw(fd, &head, sizeof head);
@@ -145,8 +145,13 @@ TEST(body_of_the_wrong_size_is_refused)
     struct bus *bus = bus_start();
     static unsigned char body[LT_MSG_MAX];
     int fd = connect_client(bus);
-    for (int kind = LT_MSG_BYE + 1; kind <= LT_MSG_FOLD; kind++) {
+    for (int kind = LT_MSG_BYE + 1; kind <= LT_MSG_GROUP_PROPOSE; kind++) {
         uint16_t type = (uint16_t)kind;
+        if (type == LT_MSG_GROUP_JOIN) { /* of any size, and without a name */
+            CHECK_EQ(control_ask(fd, type, body, sizeof body - sizeof(struct lt_msg), &answer), LEAT_EINVAL);
+            CHECK_EQ(control_ask(fd, type, body, 1, &answer), LEAT_EPROTO);
+            continue;
+        }
         CHECK_EQ(control_ask(fd, type, body, sizeof body - sizeof(struct lt_msg), &answer), LEAT_EPROTO);
         CHECK(strstr(answer.error.text, "wanted"));
         CHECK_EQ(control_ask(fd, type, body, 1, &answer), LEAT_EPROTO);
@@ -442,6 +447,18 @@ static size_t make_body(uint16_t type, unsigned char *body)
         [LT_MSG_STATUS] = 0,
         [LT_MSG_CLIENTS] = sizeof(struct lt_clients),
         [LT_MSG_FOLD] = 0,
+        [LT_MSG_TOPIC_NAME] = sizeof(struct lt_topic_name),
+        [LT_MSG_GROUP_JOIN] = sizeof(struct lt_group_join),
+        [LT_MSG_GROUP_LEAVE] = sizeof(struct lt_group_leave),
+        [LT_MSG_GROUP_SYNC] = sizeof(struct lt_group_sync),
+        [LT_MSG_GROUP_RELEASE] = sizeof(struct lt_group_release),
+        [LT_MSG_GROUP_COMMIT] = sizeof(struct lt_group_commit),
+        [LT_MSG_GROUP_OFFSETS] = sizeof(struct lt_group_offsets),
+        [LT_MSG_GROUP_LIST] = sizeof(struct lt_group_list),
+        [LT_MSG_GROUP_DESCRIBE] = sizeof(struct lt_group_describe),
+        [LT_MSG_GROUP_DELETE] = sizeof(struct lt_name),
+        [LT_MSG_GROUP_VIEW] = sizeof(struct lt_group_view),
+        [LT_MSG_GROUP_PROPOSE] = sizeof(struct lt_group_propose),
     };
     size_t size = type < sizeof sizes / sizeof *sizes ? sizes[type] : test_random() % 600;
     memset(body, 0, LT_MSG_MAX);
@@ -463,6 +480,24 @@ static size_t make_body(uint16_t type, unsigned char *body)
         create.name[0] = (char)('a' + test_random() % 6);
         memcpy(body, &create, sizeof create);
     }
+    if (type >= LT_MSG_GROUP_COMMIT && type <= LT_MSG_GROUP_DELETE && test_random() % 3) {
+        memset(body, 0, 256);
+        body[0] = (unsigned char)('a' + test_random() % 6);
+    }
+    if (type == LT_MSG_GROUP_JOIN && test_random() % 2) {
+        static const char names[] = "=a\0~b\0~c";
+        struct lt_group_join join = { .bell = (uint32_t)test_random() % 4,
+                                      .serial = (uint32_t)test_random() % 3,
+                                      .assignor = (uint32_t)test_random() % 4,
+                                      .max_poll_interval_ms = 1 + (int64_t)(test_random() % 1000),
+                                      .rebalance_timeout_ms = 1 + (int64_t)(test_random() % 100),
+                                      .session_timeout_ms = 1000,
+                                      .topic_bytes = sizeof names };
+        join.group[0] = (char)('a' + test_random() % 6);
+        memcpy(body, &join, sizeof join);
+        memcpy(body + sizeof join, names, sizeof names);
+        size = sizeof join + sizeof names;
+    }
     if (type == LT_MSG_HELLO && test_random() % 2) {
         struct lt_hello hello = control_hello_body(test_random() % 2);
         memcpy(body, &hello, sizeof hello);
@@ -481,7 +516,7 @@ TEST(ten_thousand_random_messages_are_answered_or_end_their_connection)
     for (int i = 0; i < MESSAGES; i++) {
         if (fd < 0)
             fd = test_random() % 2 ? connect_client(bus) : connect_raw(bus);
-        uint16_t type = (uint16_t)(test_random() % (LT_MSG_FOLD + 3));
+        uint16_t type = (uint16_t)(test_random() % (LT_MSG_GROUP_PROPOSE + 3));
         unsigned char *body = message + sizeof(struct lt_msg);
         static unsigned char scratch[LT_MSG_MAX];
         size_t size = sizeof(struct lt_msg) + make_body(type, scratch);
