@@ -352,6 +352,8 @@ fn addSurroundings(run: *Run, plain: Kit, fault: Kit) void {
         run.addPrefixedDirectoryArg(b.fmt("--env=LEAT_TEST_PROGRAMS{s}=", .{suffix}), together(b, programs));
     }
     run.addPrefixedFileArg("--env=LEAT_TEST_DEMO=", together(b, &.{ plain.leatd, demo(plain) }).path(b, "leat-demo"));
+    const bench = together(b, &.{program(plain, "leat-bench", sources(b, "bench", .all))});
+    run.addPrefixedFileArg("--env=LEAT_TEST_BENCH=", bench.path(b, "leat-bench"));
     // The runner installs into a directory of its own, with the command that a user would give.
     run.addArg(b.fmt("--zig={s}", .{b.graph.zig_exe}));
     run.addArg(b.fmt("--env=LEAT_TEST_ROOT={s}", .{b.build_root.path orelse "."}));

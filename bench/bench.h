@@ -186,6 +186,8 @@ struct bench_options {
     double seconds;     /* measured time of a case, all rounds together */
     int rounds;         /* that count */
     bool json;
+    bool quick;       /* a look whether it works: figures mean nothing */
+    uint32_t work_us; /* scaling: of one record */
 };
 
 /* One round of one case. Latency fills the nanoseconds (one way), throughput the rates. */
@@ -228,21 +230,38 @@ int bench_group_run(struct bench_case *cases, int count, const struct bench_opti
 /* ---- report.c ------------------------------------------------------------------------------------------ */
 
 void bench_report_machine(const struct bench_options *options);
-void bench_report_head(enum bench_measure measure, const struct bench_options *options);
+/* `about`: what is measured, and what the ratios are. */
+void bench_report_head(enum bench_measure measure, const char *about, const struct bench_options *options);
 void bench_report_case(const struct bench_case *cases, int index, const struct bench_options *options);
 double bench_median(double *values, int count);
+/* ,"key":"text" */
+void bench_json_string(const char *key, const char *text);
 
-/* ---- floor.c, latency.c, throughput.c, regress.c, bus.c ------------------------------------------------ */
+struct bench_quantiles {
+    double p50_ns, p90_ns, p99_ns;
+};
+
+/* Sorts the values. */
+struct bench_quantiles bench_quantiles_of(double *values_ns, int count);
+
+/* ---- floor.c, death.c and the benches ------------------------------------------------------------------ */
 
 int bench_floor_latency_round(struct bench_case *self, double slice_s, struct bench_round *round, char *error,
                               size_t error_size);
 int bench_floor_throughput_round(struct bench_case *self, double slice_s, struct bench_round *round,
                                  char *error, size_t error_size);
+/* Floors of a hand-over; ns has room for `rounds`. */
+typedef int bench_floor_fn(uint32_t victim_mb, int rounds, double *ns, char *error, size_t error_size);
+bench_floor_fn bench_floor_hop, bench_floor_robust, bench_floor_pidfd;
+void bench_touch_memory(uint32_t megabytes);
 void bench_round_of_latency(const struct bench_crew *crew, struct bench_round *round);
 void bench_round_of_throughput(const struct bench_crew *crew, struct bench_round *round);
 
 int bench_latency(const struct bench_options *options);
 int bench_throughput(const struct bench_options *options);
+int bench_rebalance(const struct bench_options *options);
+int bench_commit(const struct bench_options *options);
+int bench_scaling(const struct bench_options *options);
 int bench_regress(const char *revision, const struct bench_options *options);
 
 /* A leatd of its own in a temporary directory; where this program and that leatd are. */

@@ -237,7 +237,10 @@ int bench_latency(const struct bench_options *options)
 {
     static const uint32_t sizes[] = { 32, 64, 1024, BENCH_RECORD_BYTES };
     int failed = 0;
-    bench_report_head(BENCH_LATENCY, options);
+    bench_report_head(BENCH_LATENCY,
+                      "Latency, one way (half of a timed round trip). x floor: p50 and p99 over the floor's, "
+                      "lower is better.",
+                      options);
     for (int block = 0; block < 2; block++)
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
             failed += run_group(sizes[i], block, options);

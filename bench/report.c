@@ -56,6 +56,15 @@ double bench_median(double *values, int count)
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
+struct bench_quantiles bench_quantiles_of(double *values_ns, int count)
+{
+    if (count == 0)
+        return (struct bench_quantiles){ 0 };
+    qsort(values_ns, (size_t)count, sizeof *values_ns, ascending);
+    return (struct bench_quantiles){ values_ns[(count - 1) * 50 / 100], values_ns[(count - 1) * 90 / 100],
+                                     values_ns[(count - 1) * 99 / 100] };
+}
+
 struct spread {
     double median, min, max;
 };
@@ -129,7 +138,7 @@ static struct spread ratio_to(const struct bench_case *self, const struct bench_
 
 /* ---- lines --------------------------------------------------------------------------------------------- */
 
-static void print_string(const char *key, const char *text)
+void bench_json_string(const char *key, const char *text)
 {
     printf(",\"%s\":\"", key);
     for (; *text; text++) {
@@ -191,27 +200,24 @@ void bench_report_machine(const struct bench_options *options)
         return;
     if (options->json) {
         printf("{\"record\":\"machine\"");
-        print_string("cpu", cpu);
-        print_string("kernel", os.release);
+        bench_json_string("cpu", cpu);
+        bench_json_string("kernel", os.release);
         printf(",\"cpus_used\":[%d,%d],\"tick_ns\":%.4f,\"seconds\":%.3f,\"rounds\":%d}\n", bench_cpu(0),
                bench_cpu(1), bench_ns(1000) / 1000, options->seconds, options->rounds);
     } else {
-        printf("%s, Linux %s, CPUs %d and %d; %.3g s a case in %d rounds, medians of rounds.\n", cpu,
-               os.release, bench_cpu(0), bench_cpu(1), options->seconds, options->rounds);
+        printf("%s, Linux %s, CPUs %d and %d; ", cpu, os.release, bench_cpu(0), bench_cpu(1));
+        if (options->seconds > 0)
+            printf("%.3g s a case in %d rounds, medians of rounds.\n", options->seconds, options->rounds);
+        else
+            printf("%d rounds a case.\n", options->rounds);
     }
 }
 
-void bench_report_head(enum bench_measure measure, const struct bench_options *options)
+void bench_report_head(enum bench_measure measure, const char *about, const struct bench_options *options)
 {
     if (options->json)
         return;
-    if (measure == BENCH_LATENCY)
-        printf("\nLatency, one way (half of a timed round trip). x floor: p50 and p99 over the floor's, "
-               "lower is better.\n");
-    else
-        printf(
-            "\nThroughput, lossless. x floor: over the bare ring's rate; x other: shared and exclusive over "
-            "single, 4x4 over 1x1.\nHigher is better.\n");
+    printf("\n%s\n", about);
     printf("placed: where the CPUs were, and how many rounds count; !: they had to share the CPUs; "
            "~: nor did a pair.\n");
     if (measure == BENCH_LATENCY)
@@ -235,21 +241,21 @@ static void json_line(const struct line *l, const struct bench_case *cases)
 {
     const struct bench_case *self = l->self;
     printf("{\"record\":\"case\"");
-    print_string("name", self->name);
-    print_string("kind", self->kind == BENCH_FLOOR ? "floor" : "leat");
-    print_string("measure", self->measure == BENCH_LATENCY ? "latency" : "throughput");
+    bench_json_string("name", self->name);
+    bench_json_string("kind", self->kind == BENCH_FLOOR ? "floor" : "leat");
+    bench_json_string("measure", self->measure == BENCH_LATENCY ? "latency" : "throughput");
     printf(",\"size_bytes\":%u", self->size_bytes);
-    print_string("mode", self->block ? "block" : "spin");
-    print_string("shape", self->shape);
+    bench_json_string("mode", self->block ? "block" : "spin");
+    bench_json_string("shape", self->shape);
     printf(",\"batch\":%u,\"producers\":%u,\"consumers\":%u,\"partitions\":%u", self->batch, self->producers,
            self->consumers, self->partitions);
     if (self->error[0]) {
-        print_string("error", self->error);
+        bench_json_string("error", self->error);
         printf("}\n");
         return;
     }
     printf(",\"placement_before_ns\":%.0f,\"placement_after_ns\":%.0f", l->before.median, l->after.median);
-    print_string("label", bench_placement_names[l->choice.label]);
+    bench_json_string("label", bench_placement_names[l->choice.label]);
     printf(",\"rounds\":%d,\"rounds_used\":%d,\"queued\":%.3f,\"n\":%llu", self->rounds, l->rounds_used,
            l->queued, (unsigned long long)l->n);
     if (self->measure == BENCH_LATENCY)
@@ -262,16 +268,16 @@ static void json_line(const struct line *l, const struct bench_case *cases)
                "\"records_per_s_max\":%.0f",
                l->rate.median, l->rate.median * self->size_bytes, l->rate.min, l->rate.max);
     if (self->floor >= 0 && l->ratio.median > 0) {
-        print_string("floor", cases[self->floor].name);
+        bench_json_string("floor", cases[self->floor].name);
         printf(",\"ratio\":%.3f,\"ratio_min\":%.3f,\"ratio_max\":%.3f", l->ratio.median, l->ratio.min,
                l->ratio.max);
         if (self->measure == BENCH_LATENCY)
             printf(",\"ratio_p99\":%.3f", l->ratio_p99.median);
-        print_string("ratio_label", bench_placement_names[l->ratio_choice.label]);
+        bench_json_string("ratio_label", bench_placement_names[l->ratio_choice.label]);
         printf(",\"ratio_noisy\":%s", l->ratio_choice.noisy ? "true" : "false");
     }
     if (self->against >= 0 && l->ratio_other.median > 0) {
-        print_string("against", cases[self->against].name);
+        bench_json_string("against", cases[self->against].name);
         printf(",\"ratio_against\":%.3f", l->ratio_other.median);
     }
     printf("}\n");

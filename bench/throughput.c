@@ -363,7 +363,11 @@ int bench_throughput(const struct bench_options *options)
 {
     static const uint32_t sizes[] = { 32, 64, 1024, BENCH_RECORD_BYTES };
     int failed = 0;
-    bench_report_head(BENCH_THROUGHPUT, options);
+    bench_report_head(
+        BENCH_THROUGHPUT,
+        "Throughput, lossless. x floor: over the bare ring's rate; x other: shared and exclusive "
+        "over single, 4x4 over 1x1.\nHigher is better.",
+        options);
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         failed += run_group(sizes[i], options);
     return failed;
