@@ -26,7 +26,7 @@ static void settled(struct bus *bus, int members)
 /* Members come, one leaves, one is killed, a static one goes and comes back, topics come until the page is too small. */
 static void play(enum leat_assignor assignor, const char *kill, bool must_die)
 {
-    struct bus *bus = bus_start_fault(kill, "--max-start-pause", "1");
+    struct bus *bus = bus_start_fault(kill, "--max-start-pause", "1", "--stall-limit", "60000");
     fleet_topic(bus, "t", 4);
     fleet_feed(bus, "t", 2000, 0);
     struct child *first = fleet_join(bus, 0, .topics = pattern, .assignor = assignor);

@@ -29,7 +29,7 @@ static void reads(int index, uint64_t more)
 
 static void grow_and_shrink(enum leat_assignor assignor, bool automatic)
 {
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     struct child *members[5];
     fleet_topic(bus, "t", 3);
     fleet_feed(bus, "t", RATE, 0);
@@ -91,7 +91,7 @@ TEST(group_grows_and_shrinks_with_an_assignor_of_its_own)
 
 TEST(cooperative_member_is_not_asked_for_what_does_not_move)
 {
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     fleet_topic(bus, "t", 4);
     fleet_feed(bus, "t", RATE, 0);
     struct child *a = fleet_join(bus, 0, .assignor = LEAT_COOPERATIVE_STICKY);
@@ -114,7 +114,7 @@ TEST(cooperative_member_is_not_asked_for_what_does_not_move)
 
 TEST(static_members_that_are_restarted_one_by_one_keep_their_partitions)
 {
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     struct child *members[3];
     static const char *const names[] = { "i0", "i1", "i2" };
     fleet_topic(bus, "t", 3);
@@ -148,7 +148,7 @@ TEST(static_members_that_are_restarted_one_by_one_keep_their_partitions)
 
 TEST(killed_member_is_inherited_from_without_waiting_for_anything)
 {
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     fleet_topic(bus, "t", 3);
     fleet_feed(bus, "t", RATE, 0);
     struct child *members[3];
@@ -174,7 +174,7 @@ TEST(killed_member_is_inherited_from_without_waiting_for_anything)
 
 TEST(stopped_member_is_evicted_after_its_poll_interval_and_told_when_it_returns)
 {
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     fleet_topic(bus, "t", 2);
     fleet_feed(bus, "t", RATE, 0);
     fleet_join(bus, 0, .assignor = LEAT_COOPERATIVE_STICKY);
@@ -198,7 +198,7 @@ TEST(stopped_member_is_evicted_after_its_poll_interval_and_told_when_it_returns)
 
 TEST(stopped_member_that_wants_to_joins_again_by_itself)
 {
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     fleet_topic(bus, "t", 2);
     fleet_feed(bus, "t", RATE, 0);
     fleet_join(bus, 0, .assignor = LEAT_COOPERATIVE_STICKY);
@@ -219,7 +219,7 @@ TEST(stopped_member_that_wants_to_joins_again_by_itself)
 
 TEST(slow_member_that_polls_is_never_evicted)
 {
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     fleet_topic(bus, "t", 2);
     struct child *idle = fleet_join(bus, 0, .max_poll_interval_ms = 100 * test_slowdown());
     leat_group_info_free(fleet_settled(bus, "g", 1));
@@ -237,7 +237,7 @@ TEST(slow_member_that_polls_is_never_evicted)
 
 TEST(member_that_releases_slowly_holds_up_only_what_it_has)
 {
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     fleet_topic(bus, "t", 4);
     fleet_feed(bus, "t", RATE, 0);
     struct child *a = fleet_join(bus, 0, .assignor = LEAT_COOPERATIVE_STICKY, .slow_release_ms = 500);
@@ -256,7 +256,7 @@ TEST(member_that_releases_slowly_holds_up_only_what_it_has)
 
 TEST(member_that_does_not_release_in_time_is_evicted)
 {
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     fleet_topic(bus, "t", 4);
     fleet_feed(bus, "t", RATE, 0);
     struct child *a = fleet_join(bus, 0, .assignor = LEAT_COOPERATIVE_STICKY,
@@ -281,7 +281,7 @@ TEST(member_that_does_not_release_in_time_is_evicted)
 TEST(fifty_members_that_start_together_are_assigned_once_with_a_join_delay)
 {
     enum { MEMBERS = 50 };
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     fleet_topic(bus, "t", 16);
     int delay_ms = 5000 * test_slowdown();
     struct child *members[MEMBERS];
@@ -305,7 +305,7 @@ TEST(fifty_members_that_start_together_are_assigned_once_with_a_join_delay)
 
 TEST(topic_that_comes_under_a_pattern_is_read_from_its_first_record)
 {
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     fleet_topic(bus, "t1", 2);
     struct child *a = fleet_join(bus, 0, .topics = "^t[12]$", .assignor = LEAT_COOPERATIVE_STICKY);
     leat_group_info *info = fleet_settled(bus, "g", 1);
@@ -320,7 +320,7 @@ TEST(topic_that_comes_under_a_pattern_is_read_from_its_first_record)
 
 TEST(leader_that_dies_inside_its_assignor_is_replaced)
 {
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     fleet_topic(bus, "t", 3);
     struct child *a = fleet_join(bus, 0, .assignor = LEAT_CUSTOM, .die_in_assign = true);
     child_killed(a, SIGKILL);
@@ -339,7 +339,7 @@ TEST(leader_that_dies_inside_its_assignor_is_replaced)
 
 TEST(worker_that_is_killed_again_and_again_moves_nothing_and_loses_no_commit)
 {
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     fleet_topic(bus, "t", 3);
     fleet_feed(bus, "t", RATE, 0);
     struct child *members[3];
@@ -376,7 +376,7 @@ static int64_t group_counter(const struct bus *bus, const char *name, const char
 
 TEST(rebalances_evictions_and_time_without_owner_are_counted)
 {
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     fleet_topic(bus, "t", 2);
     struct child *a = fleet_join(bus, 0, .assignor = LEAT_COOPERATIVE_STICKY);
     struct child *b = fleet_join(bus, 1, .assignor = LEAT_COOPERATIVE_STICKY);
@@ -397,7 +397,7 @@ TEST(rebalances_evictions_and_time_without_owner_are_counted)
 
 TEST(group_without_members_is_forgotten_after_its_retention)
 {
-    struct bus *bus = bus_start("--group-retention", "200");
+    struct bus *bus = fleet_bus("--group-retention", "200");
     fleet_topic(bus, "t", 1);
     struct child *a = fleet_join(bus, 0);
     leat_group_info_free(fleet_settled(bus, "g", 1));
@@ -422,7 +422,7 @@ TEST_SLOW(members_that_come_and_go_by_chance_share_everything_exactly_once, 120)
     enum { SEATS = 6 };
     static const enum leat_assignor assignors[] = { LEAT_RANGE, LEAT_ROUNDROBIN, LEAT_STICKY,
                                                     LEAT_COOPERATIVE_STICKY };
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     enum leat_assignor assignor = assignors[test_random() % 4];
     struct child *members[SEATS] = { NULL };
     fleet_topic(bus, "t", 8);
@@ -454,7 +454,7 @@ TEST_SLOW(members_that_come_and_go_by_chance_share_everything_exactly_once, 120)
 TEST_SLOW(four_producers_two_groups_of_four_and_a_million_records, 240)
 {
     enum { PRODUCERS = 4, MEMBERS = 4 };
-    struct bus *bus = bus_start();
+    struct bus *bus = fleet_bus();
     uint64_t each = 250000 / (uint64_t)test_slowdown();
     fleet_topic(bus, "t", 4);
     for (int i = 0; i < 2 * MEMBERS; i++)
