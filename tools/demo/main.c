@@ -9,7 +9,8 @@
  *     --seconds   how long orders are sent; default 20
  *     --rate      orders a second; default 3000
  *     --quick     the same story in 4 seconds
- *     --keep      where the SQLite file is to stay, as DIR/orders.db; otherwise it is removed
+ *     --keep      where the SQLite file is to stay, as DIR/orders.db; otherwise it is in memory, beside the bus, and goes
+ *                 with it. On a disk P is longer when the one who is killed waits for that disk: it dies when that is over
  *     --postgres  what libpq takes for a connection; default: its own environment ($PGHOST ...). The table
  *                 leat_demo_orders is replaced, and stays
  *
@@ -155,7 +156,7 @@ static int run_on(const struct settings *settings, const char *bus)
         return 1;
     print_head(&plan);
     story_tell(&plan, &outcome);
-    if (!sink_report(plan.sink, plan.where, &report))
+    if (outcome.interrupted || !sink_report(plan.sink, plan.where, &report))
         return 1;
     return verdict(&outcome, &report) ? 0 : 1;
 }
@@ -166,6 +167,7 @@ static int run(int argc, char **argv)
     char bus[128];
     if (!read_options(argc, argv, &settings))
         return 2;
+    story_catch_signals();
     int status = bus_start(bus, sizeof bus) ? run_on(&settings, bus) : 1;
     return bus_stop() ? status : 1;
 }

@@ -28,6 +28,14 @@ static void on_signal(int sig)
     interrupted = sig;
 }
 
+void story_catch_signals(void)
+{
+    static const int caught[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
+    struct sigaction action = { .sa_handler = on_signal };
+    for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++)
+        sigaction(caught[i], &action, NULL);
+}
+
 static bool fail(const char *what, const char *who)
 {
     board_say(&board, "FAILED: %s%s", what, who);
@@ -252,8 +260,10 @@ static bool kill_one(void)
     crew_signal(&crew, who, SIGKILL);
     victim->owns = 0;
     int status = crew_await(&crew, who);
-    board_say(&board, "%-10s  killed: process %d, which had %s", victim->name, pid,
-              partition_names(outcome->killed).text);
+    /* A death waits for the system call that it comes in. */
+    int64_t gone_us = (now_ns() - killed_ns) / 1000;
+    board_say(&board, "%-10s  killed: process %d, which had %s; gone after %" PRId64 " us", victim->name, pid,
+              partition_names(outcome->killed).text, gone_us);
     if (!WIFSIGNALED(status) || !await(is_taken_over, PATIENCE_S))
         return fail("nobody took over from ", victim->name);
     tell_pauses();
@@ -286,7 +296,7 @@ static bool finish(void)
     crew_signal(&crew, PRODUCER, SIGTERM);
     bool clean = end_clean(PRODUCER);
     take_rest();
-    outcome->sent = crew.hands[PRODUCER].last.orders;
+    outcome->sent = crew.hands[PRODUCER].last.orders; /* its last word */
     board_say(&board, "producer    ends after %s orders", grouped(outcome->sent).text);
     if (!await(is_drained, PATIENCE_S))
         return fail("orders are left in the topic", "");
@@ -340,6 +350,7 @@ static bool chapters(void)
 static void note_counts(void)
 {
     const struct news *counted = &crew.hands[COUNTER].last;
+    outcome->sent = crew.hands[PRODUCER].last.orders;
     outcome->counted = counted->orders;
     outcome->customers = counted->customers;
     outcome->cents = counted->cents;
@@ -350,12 +361,9 @@ static void note_counts(void)
 
 void story_tell(const struct plan *the_plan, struct outcome *the_outcome)
 {
-    struct sigaction action = { .sa_handler = on_signal };
     plan = the_plan;
     outcome = the_outcome;
     *outcome = (struct outcome){ 0 };
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
     board_open(&board, &crew);
     outcome->told = crew_make(&crew) && chapters();
     crew_kill(&crew);
@@ -363,8 +371,7 @@ void story_tell(const struct plan *the_plan, struct outcome *the_outcome)
     note_counts();
     leat_close(board.bus);
     board.bus = NULL;
-    if (interrupted) {
+    outcome->interrupted = interrupted != 0;
+    if (interrupted)
         board_say(&board, "interrupted");
-        outcome->told = false;
-    }
 }

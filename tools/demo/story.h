@@ -21,7 +21,8 @@ struct pause {
 
 /* What came of it, for the verdict. */
 struct outcome {
-    bool told; /* all went as planned, and every process ended as it should */
+    bool told;        /* all went as planned, and every process ended as it should */
+    bool interrupted; /* there is no verdict */
     uint64_t sent;
     uint64_t again;                     /* orders that came to a worker and were stored already */
     unsigned killed;                    /* the partitions that the killed consumer owned */
@@ -32,6 +33,8 @@ struct outcome {
     uint64_t counter_rebalances;
 };
 
+/* From here on the story ends at the next signal, and everything is put away; nobody reading along is a signal, too. */
+void story_catch_signals(void);
 void story_tell(const struct plan *plan, struct outcome *outcome);
 
 #endif

@@ -84,7 +84,7 @@ static bool check_groups(const struct outcome *outcome, const struct sink_report
 bool verdict(const struct outcome *outcome, const struct sink_report *report)
 {
     int64_t duplicates = report->orders - report->distinct;
-    int64_t lost = (int64_t)outcome->sent - report->distinct;
+    int64_t sent = (int64_t)outcome->sent, lost = sent > report->distinct ? sent - report->distinct : 0;
     print_partitions(report);
     printf("\nchecks:\n");
     bool good = check(outcome->told, "everything went as planned, and every process ended as it should");
