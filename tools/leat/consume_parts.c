@@ -119,28 +119,45 @@ static void trace_part(const struct reader *reader, const leat_partition *part, 
         fprintf(out, " at %" PRId64, at);
 }
 
+static int by_name(const void *a, const void *b)
+{
+    const leat_partition *x = a, *y = b;
+    int order = strcmp(x->topic, y->topic);
+    return order ? order : (x->partition > y->partition) - (x->partition < y->partition);
+}
+
+static void print_trace(const struct reader *reader, const char *what, const leat_partition *parts, int count,
+                        FILE *out)
+{
+    bool assigned = strcmp(what, "assigned") == 0;
+    fprintf(out, "leat: consume: %s", what);
+    for (int i = 0; i < count; i++) {
+        if (i > 0)
+            fputc(',', out);
+        trace_part(reader, &parts[i], assigned, out);
+    }
+    if (consume_is_member(reader->consume))
+        fprintf(out, " (member %s, generation %" PRId64 ")", reader->member_id, reader->generation);
+    fputc('\n', out);
+}
+
 /* One line for all of them. Under the lock. */
 static void trace(struct reader *reader, const char *what, const leat_partition *parts, int count)
 {
     struct consume *c = reader->consume;
     char *line = NULL;
-    size_t size;
+    size_t size, bytes = (size_t)count * sizeof *parts;
     if (!c->trace)
         return;
+    leat_partition *sorted = memcpy(cli_have(malloc(bytes)), parts, bytes);
+    qsort(sorted, (size_t)count, sizeof *sorted, by_name);
     FILE *out = cli_have(open_memstream(&line, &size));
-    fprintf(out, "leat: consume: %s", what);
-    for (int i = 0; i < count; i++) {
-        if (i > 0)
-            fputc(',', out);
-        trace_part(reader, &parts[i], strcmp(what, "assigned") == 0, out);
-    }
-    if (consume_is_member(c))
-        fprintf(out, " (member %s, generation %" PRId64 ")", reader->member_id, reader->generation);
-    fputc('\n', out);
+    print_trace(reader, what, sorted, count, out);
     fclose(out);
     tally_progress_end(&c->tally);
     fputs(line, stderr);
     free(line);
+    free(sorted);
 }
 
 /* ---- what the library says ---- */
