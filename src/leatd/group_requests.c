@@ -398,6 +398,8 @@ static int commit_of_others(struct lt_worker *w, struct lt_conn *conn, const str
         uint32_t p = lt_groups_place(g, rows[i].topic_id, rows[i].partition);
         if (p == LT_NOBODY)
             p = lt_groups_add_place(g, rows[i].topic_id, rows[i].partition, false);
+        if (p == LT_NOBODY)
+            return LEAT_ENOMEM;
         set_metadata(lt_place_of(g, p), &rows[i]);
         lt_store_relaxed64(&lt_place_of(g, p)->committed, rows[i].offset);
     }

@@ -168,24 +168,17 @@ static bool drop_parts(struct lt_kept_group *g)
 /* Those of a topic that the group does not know yet. */
 static int add_parts(struct lt_kept_group *g, const struct lt_group_topic *topic, bool *added)
 {
-    bool *known = calloc(topic->partitions, sizeof *known);
-    uint32_t missing = topic->partitions;
-    if (!known)
-        return lt_fail(LEAT_ENOMEM, "no memory for %u partitions", topic->partitions);
-    for (uint32_t p = 0; p < g->machine.part_room; p++) {
-        const struct lt_group_part *part = &g->machine.parts[p];
-        if (part->topic_id == topic->id && part->partition < topic->partitions && !known[part->partition]) {
-            known[part->partition] = true;
-            missing--;
-        }
+    uint32_t missing = 0;
+    for (uint32_t k = 0; k < topic->partitions; k++)
+        missing += lt_groups_place(g, topic->id, k) == LT_NOBODY;
+    int r = missing != 0 ? lt_groups_room(g, 0, missing) : 0;
+    for (uint32_t k = 0; r == 0 && missing != 0 && k < topic->partitions; k++) {
+        if (lt_groups_place(g, topic->id, k) != LT_NOBODY)
+            continue;
+        if (lt_groups_add_place(g, topic->id, k, topic->id >= g->head->first_topic) == LT_NOBODY)
+            r = LEAT_ENOMEM;
+        *added = true;
     }
-    int r = lt_groups_room(g, 0, missing);
-    for (uint32_t k = 0; r == 0 && k < topic->partitions; k++)
-        if (!known[k]) {
-            lt_groups_add_place(g, topic->id, k, topic->id >= g->head->first_topic);
-            *added = true;
-        }
-    free(known);
     return r;
 }
 

@@ -521,30 +521,20 @@ int lt_groups_room(struct lt_kept_group *g, uint32_t seats, uint32_t places)
     return move_page(g, seat_room, place_room);
 }
 
-uint32_t lt_groups_place(struct lt_kept_group *g, uint32_t topic_id, uint32_t partition)
-{
-    for (uint32_t p = 0; p < g->machine.part_room; p++)
-        if (g->machine.parts[p].topic_id == topic_id && g->machine.parts[p].partition == partition)
-            return topic_id != 0 ? p : LT_NOBODY;
-    return LT_NOBODY;
-}
-
 /* So that a reclaim finds who still wants the partition. */
-static void link_place(struct lt_kept_group *g, uint32_t p)
+static int link_place(struct lt_kept_group *g, uint32_t p)
 {
     const struct lt_group_part *mine = &g->machine.parts[p];
     struct lt_topic *topic = lt_topics_by_id(g->w, mine->topic_id);
     if (!topic || mine->partition >= topic->partition_count)
-        return;
+        return 0;
     struct lt_part *part = &topic->parts[mine->partition];
     struct lt_group_ref *refs = realloc(part->groups, (part->group_count + 1) * sizeof *refs);
-    if (!refs) {
-        lt_worker_log(g->w, LT_LOG_ERROR, "group %s: no memory to gate %s-%u", g->name, topic->name,
-                      mine->partition);
-        return;
-    }
+    if (!refs)
+        return lt_fail(LEAT_ENOMEM, "group %s: no memory for %s-%u", g->name, topic->name, mine->partition);
     part->groups = refs;
     refs[part->group_count++] = (struct lt_group_ref){ g, p };
+    return 0;
 }
 
 static void unlink_place(struct lt_kept_group *g, uint32_t p)
@@ -559,6 +549,19 @@ static void unlink_place(struct lt_kept_group *g, uint32_t p)
             part->groups[i] = part->groups[--part->group_count];
             return;
         }
+}
+
+/* By way of the partition, which knows few groups, rather than of the group, which may know all partitions. */
+uint32_t lt_groups_place(struct lt_kept_group *g, uint32_t topic_id, uint32_t partition)
+{
+    struct lt_topic *topic = topic_id != 0 ? lt_topics_by_id(g->w, topic_id) : NULL;
+    if (!topic || partition >= topic->partition_count)
+        return LT_NOBODY;
+    const struct lt_part *part = &topic->parts[partition];
+    for (uint32_t i = 0; i < part->group_count; i++)
+        if (part->groups[i].group == g)
+            return part->groups[i].place;
+    return LT_NOBODY;
 }
 
 static bool has_gates(const struct lt_kept_group *g)
@@ -591,25 +594,31 @@ uint64_t lt_groups_keep(const struct lt_part *part)
 void lt_groups_drop_place(struct lt_kept_group *g, uint32_t p)
 {
     unlink_place(g, p);
+    if (p < g->free_from)
+        g->free_from = p;
     lt_group_drop_part(&g->machine, p);
     lt_store_release32(&lt_place_of(g, p)->topic_id, 0); /* [group.place] */
 }
 
 uint32_t lt_groups_add_place(struct lt_kept_group *g, uint32_t topic_id, uint32_t partition, bool fresh)
 {
-    uint32_t p = 0;
+    uint32_t p = g->free_from;
     while (g->machine.parts[p].topic_id != 0)
         p++; /* there is room: lt_groups_room */
     struct lt_group_place *place = lt_place_of(g, p);
+    g->machine.parts[p] = (struct lt_group_part){
+        .topic_id = topic_id, .partition = partition, .owner = LT_NOBODY, .target = LT_NOBODY
+    };
+    if (link_place(g, p) < 0) {
+        g->machine.parts[p].topic_id = 0;
+        return LT_NOBODY;
+    }
     memset(place, 0, sizeof *place);
     place->partition = partition;
     place->committed = LT_COMMIT_NONE;
     place->fresh = fresh;
     lt_store_release32(&place->topic_id, topic_id); /* [group.place] */
-    g->machine.parts[p] = (struct lt_group_part){
-        .topic_id = topic_id, .partition = partition, .owner = LT_NOBODY, .target = LT_NOBODY
-    };
-    link_place(g, p);
+    g->free_from = p + 1;
     return p;
 }
 
@@ -838,9 +847,10 @@ static uint32_t member_of_serial(struct lt_kept_group *g, uint32_t serial)
     return LT_NOBODY;
 }
 
-static void take_places(struct lt_kept_group *g)
+static int take_places(struct lt_kept_group *g)
 {
-    for (uint32_t p = 0; p < g->head->part_room; p++) {
+    int r = 0;
+    for (uint32_t p = 0; r == 0 && p < g->head->part_room; p++) {
         const struct lt_group_place *place = lt_place_of(g, p);
         if (place->topic_id == 0)
             continue;
@@ -848,8 +858,9 @@ static void take_places(struct lt_kept_group *g)
                                                       .partition = place->partition,
                                                       .owner = member_of_serial(g, place->owner),
                                                       .target = LT_NOBODY };
-        link_place(g, p);
+        r = link_place(g, p);
     }
+    return r;
 }
 
 /* Members whose eviction the last worker began: what they committed is read, and their seats are free. */
@@ -897,7 +908,9 @@ static int take_group(struct lt_worker *w, void *page, uint64_t bytes, uint64_t 
     g->machine.generation = head->generation;
     w->memory_bytes += bytes;
     enter(w, g);
-    take_places(g);
+    int r = take_places(g);
+    if (r < 0)
+        return r;
     finish_evictions(g);
     clear_orphans(g);
     for (uint32_t m = 0; m < head->member_room; m++)
@@ -905,7 +918,7 @@ static int take_group(struct lt_worker *w, void *page, uint64_t bytes, uint64_t 
             return LEAT_ENOMEM;
     lt_group_adopt(&g->machine, g->now_ns + ADOPTION_NS, g->now_ns);
     bool changed;
-    int r = lt_groups_refresh(g, &changed);
+    r = lt_groups_refresh(g, &changed);
     lt_groups_settle(g);
     return r;
 }

@@ -38,6 +38,7 @@ struct lt_kept_group {
     uint64_t page_bytes, number;
     struct lt_group_head *head;
     struct lt_group machine;
+    uint32_t free_from;            /* places below are taken */
     struct lt_agent *agents;       /* [head->member_room] */
     struct lt_group_topic *topics; /* what somebody subscribes to */
     void *room[2];                 /* for plans */
@@ -93,7 +94,7 @@ void lt_groups_settle(struct lt_kept_group *g);
 uint64_t lt_groups_committed(struct lt_kept_group *g, uint32_t p);
 /* The place of a partition, or LT_NOBODY. */
 uint32_t lt_groups_place(struct lt_kept_group *g, uint32_t topic_id, uint32_t partition);
-/* A new place. */
+/* A new place, for which there is room; LT_NOBODY: no memory, with a message. */
 uint32_t lt_groups_add_place(struct lt_kept_group *g, uint32_t topic_id, uint32_t partition, bool fresh);
 /* The partition is not the group's any more: its topic is gone. */
 void lt_groups_drop_place(struct lt_kept_group *g, uint32_t p);
