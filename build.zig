@@ -4,7 +4,8 @@
 //! |---------------|-----------------------------------------------------------------------------------------|
 //! | install       | (default) libleat.so, libleat.a, leat.h, leat.pc, leatd, leat, man pages into --prefix   |
 //! | run           | runs the leat command line tool with ARGS                                               |
-//! | demo          | runs the demo with ARGS                                                                 |
+//! | demo          | a pipeline of orders to watch: tools/demo/main.c; ARGS: [--seconds N] [--rate N]         |
+//! |               | [--quick] [--sink sqlite|postgres] [--keep DIR] [--postgres CONNECTION]                 |
 //! | test          | every test: unit, proc, fault and install; ARGS: [FILTER]... [--seed N]                 |
 //! | test:unit     | one module at a time, states placed by hand                                             |
 //! | test:proc     | real processes on a real bus                                                            |

@@ -42,6 +42,16 @@ static int64_t longest_us(const struct outcome *outcome)
     return longest;
 }
 
+static bool check_pause(const struct outcome *outcome)
+{
+    char text[160];
+    snprintf(text, sizeof text,
+             "a consumer was killed; from the kill to the first record at its heir: %s us%s",
+             grouped((uint64_t)longest_us(outcome)).text,
+             __builtin_popcount(outcome->killed) > 1 ? " at most" : "");
+    return check(outcome->killed && longest_us(outcome) > 0, text);
+}
+
 static void print_again(const struct outcome *outcome)
 {
     char text[160];
@@ -77,8 +87,8 @@ static bool check_groups(const struct outcome *outcome, const struct sink_report
                       "the other group has counted the same, each order once and in order");
     good &= check(outcome->counter_rebalances <= 1, "nobody there was disturbed: no rebalance but the first");
     good &= check(!outcome->shared, "no partition had two owners at any time");
-    return good &
-           check(outcome->killed && longest_us(outcome) > 0, "a consumer was killed, and another went on");
+    good &= check_pause(outcome);
+    return good;
 }
 
 bool verdict(const struct outcome *outcome, const struct sink_report *report)
