@@ -675,7 +675,7 @@ static int place(leat_consumer *c, struct lt_cursor *cursor, const struct lt_gro
     lt_point("member.assign");
     cursor->origin = cursor->position;
     /* [group.commit] Stored at once, so that the next owner does not reset again. Nowhere is LT_COMMIT_NONE too. */
-    lt_member_store(cursor->entry, cursor->position);
+    lt_member_start(cursor->entry, row->grant, cursor->position);
     return 0;
 }
 

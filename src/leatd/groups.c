@@ -82,9 +82,10 @@ static struct lt_reader *reader_of(struct lt_kept_group *g, uint32_t p, uint32_t
 uint64_t lt_groups_committed(struct lt_kept_group *g, uint32_t p)
 {
     uint32_t owner = g->machine.parts[p].owner;
+    const struct lt_group_place *place = lt_place_of(g, p);
     const struct lt_reader *reader = owner != LT_NOBODY ? reader_of(g, p, owner) : NULL;
-    uint64_t committed = reader ? lt_member_committed(reader) : LT_COMMIT_NONE;
-    return committed != LT_COMMIT_NONE ? committed : lt_place_of(g, p)->committed;
+    uint64_t committed = reader ? lt_member_committed(reader, place->grant) : LT_COMMIT_NONE;
+    return committed != LT_COMMIT_NONE ? committed : place->committed;
 }
 
 static void fence(void *user, uint32_t m)
@@ -104,11 +105,12 @@ static void fence(void *user, uint32_t m)
 static void save(void *user, uint32_t p, uint32_t m)
 {
     struct lt_kept_group *g = user;
-    struct lt_reader *reader = reader_of(g, p, m);
-    uint64_t committed = reader ? lt_member_committed(reader) : LT_COMMIT_NONE;
+    struct lt_group_place *place = lt_place_of(g, p);
+    const struct lt_reader *reader = reader_of(g, p, m);
+    uint64_t committed = reader ? lt_member_committed(reader, place->grant) : LT_COMMIT_NONE;
     lt_point("group.save");
     if (committed != LT_COMMIT_NONE)
-        lt_store_relaxed64(&lt_place_of(g, p)->committed, committed);
+        lt_store_relaxed64(&place->committed, committed);
 }
 
 static void take(void *user, uint32_t p)

@@ -166,6 +166,7 @@
     AT(lt_reader, keep, 16)                  \
     AT(lt_reader, position, 24)              \
     AT(lt_reader, committed, 32)             \
+    AT(lt_reader, grant, 40)                 \
     SIZE(lt_member_box, 64)                  \
     AT(lt_member_box, polls, 0)              \
     SIZE(lt_mailbox, 328000)                 \

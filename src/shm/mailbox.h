@@ -37,7 +37,8 @@ struct lt_reader {
     uint64_t position;
     uint64_t
         committed; /* [group.commit] a member of a group: the offset it wants next after a restart, or LT_COMMIT_NONE */
-    uint64_t reserved[3];
+    uint64_t grant; /* [group.begin] the grant of this partition to which `committed` belongs */
+    uint64_t reserved[2];
 };
 #define LT_COMMIT_NONE UINT64_MAX
 #define LT_READER_IDENT(topic_id, partition, bell) \

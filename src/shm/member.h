@@ -25,6 +25,15 @@ static inline void lt_member_store(struct lt_reader *reader, uint64_t offset)
     lt_store_release64(&reader->committed, offset);
 }
 
+/* A partition begins that was granted to us; what is stored until the next one belongs to that grant. An entry stays until it is closed,
+ * and meanwhile the partition may have been another's, and be ours again: of that grant nothing is in it yet. */
+static inline void lt_member_start(struct lt_reader *reader, uint32_t grant, uint64_t offset)
+{
+    /* [group.begin] release: whoever sees it sees the LT_COMMIT_NONE with which the entry was opened, or what came since. */
+    lt_store_release64(&reader->grant, grant);
+    lt_member_store(reader, offset);
+}
+
 /* Behind one store or many: whether they count. */
 static inline bool lt_member_holds(const struct lt_member_word *word, uint32_t fence)
 {
@@ -40,9 +49,13 @@ static inline void lt_member_fence(struct lt_member_word *word)
     lt_store_release32(&word->fence, lt_load_relaxed32(&word->fence) + 1);
 }
 
-/* leatd: LT_COMMIT_NONE when there is nothing, or nothing that could be an offset: the word is the member's. */
-static inline uint64_t lt_member_committed(const struct lt_reader *reader)
+/* leatd: what was committed of this grant. LT_COMMIT_NONE when there is nothing, or nothing that could be an offset: the word is
+ * the member's. */
+static inline uint64_t lt_member_committed(const struct lt_reader *reader, uint32_t grant)
 {
+    /* [group.begin] acquire: comes before `committed`. */
+    if (lt_load_acquire64(&reader->grant) != grant)
+        return LT_COMMIT_NONE;
     /* [group.commit] acquire. */
     uint64_t committed = lt_load_acquire64(&reader->committed);
     return committed <= INT64_MAX ? committed : LT_COMMIT_NONE;

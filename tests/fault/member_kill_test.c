@@ -215,6 +215,58 @@ TEST_SLOW(members_stopped_at_each_step_commit_nothing_too_late, 240)
             play(bus_stop_at(points[i].point, pass), true);
 }
 
+/* ---- a partition that comes back too early ---- */
+
+ROLE(releaser)
+{
+    leat_bus *bus = role_open();
+    leat_consumer_options options = options_of();
+    options.max_poll_interval_ms = 300000;
+    leat_consumer *consumer;
+    const leat_record *records;
+    CHECK_OK(leat_consumer_open(&consumer, bus, &options));
+    CHECK_OK(leat_consumer_subscribe(consumer, (const char *[]){ "t" }, 1));
+    for (;;) {
+        CHECK_OK(leat_consumer_poll(consumer, 10, &records));
+        commit_and_report(consumer);
+    }
+}
+
+/* It has let go of a partition, and its entry in the mailbox is there still, when the partition is its own again: what it committed before
+ * must not be taken for what it has committed since. Found by the explorer. */
+TEST(member_that_dies_with_a_partition_it_has_just_released_and_got_back_takes_no_commit_back)
+{
+    memset(board(), 0, 256 * sizeof(uint64_t));
+    struct bus *bus = bus_start("--log-level", "error");
+    bus_topic(bus, "t", .partitions = PARTITIONS);
+    leat_bus *handle = bus_open(bus);
+    leat_producer *producer = open_producer(handle, "t", NULL);
+    struct heir heir = { 0 };
+    leat_consumer_options options = options_of();
+    options.max_poll_interval_ms = 300000;
+    options.on_assigned = begin;
+    const leat_partition *parts;
+    send_half(producer);
+    struct child *releaser = bus_spawn(bus, releaser, .kill = bus_stop_at("member.release.after", 1));
+    WAIT_UNTIL(board_get(REPORTED) == EACH / 2 && board_get(REPORTED + 1) == EACH / 2, PATIENCE_S);
+
+    CHECK_OK(leat_consumer_open(&heir.consumer, handle, &options));
+    CHECK_OK(leat_consumer_subscribe(heir.consumer, (const char *[]){ "t" }, 1));
+    WAIT_UNTIL((heir_poll(&heir), leat_consumer_assignment(heir.consumer, &parts) == 1), PATIENCE_S);
+    child_wait_stopped(releaser);
+    uint32_t p = parts[0].partition;
+    send_half(producer);
+    WAIT_UNTIL((heir_poll(&heir), leat_consumer_position(heir.consumer, "t", p) == EACH), PATIENCE_S);
+    board_set(REPORTED + p, EACH);
+    CHECK_OK(leat_consumer_close(heir.consumer)); /* the stopped one owns both */
+
+    child_kill(releaser);
+    CHECK_OK(leat_consumer_open(&heir.consumer, handle, &options));
+    CHECK_OK(leat_consumer_subscribe(heir.consumer, (const char *[]){ "t" }, 1));
+    WAIT_UNTIL((heir_poll(&heir), heir_has_all(&heir)), PATIENCE_S);
+    leat_close(handle);
+}
+
 static int deal_to_first(const leat_assign_view *view, int *owner, void *user)
 {
     (void)user;

@@ -346,7 +346,7 @@ static void is_evicted(void)
     struct notes *notes = live.notes;
     lt_member_fence(&notes->member);
     lt_membarrier();
-    uint64_t committed = lt_member_committed(&live.mailbox->readers[0]);
+    uint64_t committed = lt_member_committed(&live.mailbox->readers[0], 0);
     notes->evicted = true;
     notes->heir_at = committed == LT_COMMIT_NONE ? 0 : committed;
 }
