@@ -167,7 +167,7 @@ static void gone(void *user, uint32_t m, enum lt_group_why why)
     struct lt_agent *agent = &g->agents[m];
     if (is_eviction(why)) {
         g->head->evictions++;
-        lt_worker_log(g->w, LT_LOG_INFO, "group %s: member %s is evicted: %s", g->name, agent->id,
+        lt_worker_say(g->w, LT_LOG_INFO, "group %s: member %s is evicted: %s", g->name, agent->id,
                       lt_group_why(why));
     }
     if (agent->bell < LT_BELLS && g->w->group_of_bell[agent->bell] == g &&
@@ -236,7 +236,7 @@ static void settled(void *user, enum lt_group_why why, int64_t took_ns)
     g->head->last_rebalance_us = (uint64_t)took_ns / 1000;
     g->head->rebalances++;
     say_owners(g, text, sizeof text);
-    lt_worker_log(g->w, LT_LOG_INFO, "group %s: generation %llu, %s, %lld us: %s", g->name,
+    lt_worker_say(g->w, LT_LOG_INFO, "group %s: generation %llu, %s, %lld us: %s", g->name,
                   (unsigned long long)g->machine.generation, lt_group_why(why), (long long)took_ns / 1000,
                   text[0] ? text : "no members");
 }

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -39,6 +41,35 @@ int lt_worker_thread(pthread_t *thread, void *(*run)(void *), void *argument)
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attributes);
     return error_number == 0 ? 0 : lt_fail_errno(error_number, "start a thread");
+}
+
+static void log_all(struct lt_worker *w, const char *said, size_t bytes)
+{
+    for (const char *at = said; at < said + bytes; at += strlen(at + 1) + 2)
+        lt_worker_log(w, (enum lt_log_level)(at[0] - 1), "%s", at + 1);
+}
+
+void lt_worker_unlock(struct lt_worker *w)
+{
+    char said[LT_SAID_BYTES];
+    size_t bytes = w->said_bytes;
+    memcpy(said, w->said, bytes);
+    w->said_bytes = 0;
+    pthread_mutex_unlock(&w->lock);
+    log_all(w, said, bytes);
+}
+
+void lt_worker_say(struct lt_worker *w, enum lt_log_level level, const char *format, ...)
+{
+    va_list args;
+    size_t room = sizeof w->said - w->said_bytes;
+    va_start(args, format);
+    int n = room > 2 ? vsnprintf(w->said + w->said_bytes + 1, room - 1, format, args) : -1;
+    va_end(args);
+    if (n < 0 || (size_t)n + 2 > room)
+        return;                                 /* no room: one of so many at once is left out */
+    w->said[w->said_bytes] = (char)(level + 1); /* no 0 between lines but their ends */
+    w->said_bytes += (size_t)n + 2;
 }
 
 static void note_keeper(void *user, int32_t keeper_pid)

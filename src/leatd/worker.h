@@ -34,6 +34,7 @@
 #include "shm/wire.h"
 
 #define LT_TOPIC_CHAINS 1024u
+#define LT_SAID_BYTES 8192u
 #define LT_CLIENT_COUNTER_NAMES 10u
 
 enum lt_part_counter {
@@ -162,6 +163,8 @@ struct lt_worker {
     bool in_host;     /* no keeper, no log, no signals */
     bool own_process; /* ends with the process */
     pthread_mutex_t lock;
+    char said[LT_SAID_BYTES]; /* lines, each a level and a text with its 0 */
+    size_t said_bytes;
 
     struct lt_coordinator *coordinator;
     struct lt_bells *bells;
@@ -244,10 +247,11 @@ static inline void lt_worker_lock(struct lt_worker *w)
 {
     pthread_mutex_lock(&w->lock);
 }
-static inline void lt_worker_unlock(struct lt_worker *w)
-{
-    pthread_mutex_unlock(&w->lock);
-}
+/* And logs what was said under it. */
+void lt_worker_unlock(struct lt_worker *w);
+/* Under the lock, where somebody waits for what comes next: logged when the lock is let go, because a log can be a slow disk. */
+void lt_worker_say(struct lt_worker *w, enum lt_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Starts a thread with all signals blocked and a small stack. 0 or an error with a message. */
 int lt_worker_thread(pthread_t *thread, void *(*run)(void *), void *argument);
