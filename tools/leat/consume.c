@@ -14,17 +14,15 @@
 
 /* ---- signals ---- */
 
-static leat_consumer *volatile woken[INSTANCES_MOST];
 static volatile sig_atomic_t stopping;
+static leat_consumer *volatile woken; /* the only reader: in the thread that takes signals */
 
-/* In the main thread only, which is the one that closes consumers. */
 static void on_signal(int sig)
 {
     (void)sig;
     stopping = 1;
-    for (int i = 0; i < INSTANCES_MOST; i++)
-        if (woken[i])
-            leat_consumer_wakeup(woken[i]);
+    if (woken)
+        leat_consumer_wakeup(woken);
 }
 
 /* The second signal kills: stdout may be a pipe that nobody empties. */
@@ -270,8 +268,8 @@ void consume_end(struct consume *c)
         return;
     c->ended = true;
     for (int i = 0; i < c->instances; i++)
-        if (woken[i])
-            leat_consumer_wakeup(woken[i]);
+        if (c->readers[i].in)
+            leat_consumer_wakeup(c->readers[i].in);
 }
 
 void consume_fail(struct consume *c, const char *format, ...)
@@ -323,46 +321,96 @@ static int begin(struct reader *reader)
     struct consume *c = reader->consume;
     int number = (int)(reader - c->readers);
     leat_consumer_options options = options_of(reader, number);
+    leat_consumer *in = NULL;
     int r = leat_open(&reader->bus, c->cli->bus);
     if (r >= 0)
-        r = leat_consumer_open(&reader->in, reader->bus, &options);
+        r = leat_consumer_open(&in, reader->bus, &options);
     if (r < 0)
         return r;
-    woken[number] = reader->in;
+    pthread_mutex_lock(&c->lock);
+    reader->in = in; /* from here on it can be woken */
+    pthread_mutex_unlock(&c->lock);
+    if (c->instances == 1)
+        woken = in;
     r = c->partition_count ? assign_named(reader)
                            : leat_consumer_subscribe(reader->in, c->topics, c->topic_count);
     return r < 0 || consume_is_member(c) ? r : parts_begin(reader);
 }
 
-static void *run_reader(void *user)
+static void run_reader(struct reader *reader)
 {
-    struct reader *reader = user;
     int r = begin(reader);
     reader->began = r >= 0;
     if (reader->began)
         read_all(reader);
     else
         consume_fail(reader->consume, "%s", cli_why(r));
+}
+
+/* ---- several readers ---- */
+
+/* SIGUSR1 is the last reader's word to the main thread. */
+static void *run_thread(void *user)
+{
+    struct reader *reader = user;
+    struct consume *c = reader->consume;
+    run_reader(reader);
+    pthread_mutex_lock(&c->lock);
+    if (--c->running == 0)
+        pthread_kill(c->main_thread, SIGUSR1);
+    pthread_mutex_unlock(&c->lock);
     return NULL;
 }
 
-/* Signals come to the main thread, which has nothing else to do then but to close. */
+/* Returns how many there are. */
+static int start_threads(struct consume *c)
+{
+    int started = 0, error = 0;
+    c->main_thread = pthread_self();
+    pthread_mutex_lock(&c->lock); /* none ends before all are counted */
+    while (started < c->instances && !error) {
+        struct reader *reader = &c->readers[started];
+        error = pthread_create(&reader->thread, NULL, run_thread, reader);
+        started += !error;
+    }
+    c->running = started;
+    pthread_mutex_unlock(&c->lock);
+    if (error)
+        consume_fail(c, "thread %d: %s", started + 1, strerror(error));
+    return started;
+}
+
+/* Until a signal says stop, or all have ended by themselves. */
+static void wait_for_signal(struct consume *c, const sigset_t *ours)
+{
+    int sig = SIGUSR1;
+    bool running = true;
+    while (sig == SIGUSR1 && running) {
+        sigwait(ours, &sig);
+        pthread_mutex_lock(&c->lock);
+        running = c->running > 0;
+        if (sig != SIGUSR1)
+            consume_end(c);
+        pthread_mutex_unlock(&c->lock);
+    }
+}
+
+/* Signals are waited for, not caught: they are blocked in every thread. */
 static void run_threads(struct consume *c)
 {
-    sigset_t ours, before;
-    int started = 0, error = 0;
+    sigset_t ours;
     sigemptyset(&ours);
     sigaddset(&ours, SIGINT);
     sigaddset(&ours, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &ours, &before);
-    while (started < c->instances && !error) {
-        struct reader *reader = &c->readers[started];
-        error = pthread_create(&reader->thread, NULL, run_reader, reader);
-        started += !error;
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error)
-        consume_fail(c, "thread %d: %s", started + 1, strerror(error));
+    sigaddset(&ours, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &ours, NULL);
+    int started = start_threads(c);
+    if (started > 0)
+        wait_for_signal(c, &ours);
+    signal(SIGINT, SIG_DFL); /* the second one kills */
+    signal(SIGTERM, SIG_DFL);
+    sigdelset(&ours, SIGUSR1);
+    pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
     for (int i = 0; i < started; i++)
         pthread_join(c->readers[i].thread, NULL);
 }
@@ -371,8 +419,8 @@ static void run_threads(struct consume *c)
 static bool close_readers(struct consume *c)
 {
     bool began = false;
-    for (int i = 0; i < c->instances; i++)
-        woken[i] = NULL;
+    woken = NULL;
+    c->ended = true; /* nobody is to be woken any more */
     for (int i = 0; i < c->instances; i++) {
         leat_consumer_close(c->readers[i].in);
         leat_close(c->readers[i].bus);

@@ -71,8 +71,10 @@ struct consume {
     leat_consumer_options options;
     /* at work */
     struct reader *readers; /* `instances` of them */
-    pthread_mutex_t lock;   /* of what follows, and of stdout */
-    int64_t count;          /* still to print; -1: no end */
+    pthread_t main_thread;
+    pthread_mutex_t lock; /* of what follows, of stdout, and of what a reader shows the others */
+    int running;          /* threads */
+    int64_t count;        /* still to print; -1: no end */
     int64_t idle_since_ns;
     bool ended;  /* all readers are to stop */
     bool failed; /* and why was said */
@@ -89,7 +91,7 @@ static inline bool consume_is_member(const struct consume *c)
 /* Tells every reader to stop. Under the lock. */
 void consume_end(struct consume *c);
 
-/* Whether a signal has said so. */
+/* Whether a signal has said so, without threads. */
 bool consume_is_stopped(void);
 
 /* The first complaint is printed, in one line, and ends all. Not under the lock. */
