@@ -104,8 +104,10 @@ void lt_group_join(struct lt_group *g, uint32_t m, int64_t delay_ns, int64_t now
     member->joined = ++g->joins;
     member->owned = 0;
     member->release_by_ns = member->away_until_ns = 0;
-    if (g->member_count++ == 0 && delay_ns > 0)
-        g->hold_until_ns = now_ns + delay_ns;
+    if (g->member_count++ == 0) { /* nobody is left that a new worker would wait for */
+        g->adopting = false;
+        g->hold_until_ns = delay_ns > 0 ? now_ns + delay_ns : 0;
+    }
     mark(g, LT_WHY_JOIN, now_ns);
 }
 
@@ -152,8 +154,10 @@ void lt_group_away(struct lt_group *g, uint32_t m, int64_t until_ns)
     struct lt_group_member *member = &g->members[m];
     g->hooks->fence(g->user, m);
     for (uint32_t p = 0; p < g->part_room; p++)
-        if (g->parts[p].topic_id != 0 && g->parts[p].owner == m)
+        if (g->parts[p].topic_id != 0 && g->parts[p].owner == m) {
             g->hooks->save(g->user, p, m);
+            g->parts[p].release = false; /* nobody is there to do it */
+        }
     member->away = true;
     member->away_until_ns = until_ns;
     member->release_by_ns = 0;
@@ -176,8 +180,8 @@ void lt_group_adopt(struct lt_group *g, int64_t until_ns, int64_t now_ns)
         g->members[m].owned = 0;
         g->members[m].tell = g->members[m].used;
         g->member_count += g->members[m].used;
-        if (g->members[m].used)
-            g->members[m].joined = ++g->joins;
+        if (g->members[m].used && g->joins < g->members[m].joined)
+            g->joins = g->members[m].joined;
     }
     for (uint32_t p = 0; p < g->part_room; p++) {
         struct lt_group_part *part = &g->parts[p];

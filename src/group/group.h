@@ -60,7 +60,7 @@ struct lt_group_member {
     /* the machine's */
     bool away;       /* static, and gone for a while: keeps what it owns */
     bool tell;       /* something has changed for it */
-    uint64_t joined; /* order of joining */
+    uint64_t joined; /* order of joining; the caller's before lt_group_adopt, and growing */
     uint32_t owned;
     int64_t release_by_ns;
     int64_t away_until_ns;

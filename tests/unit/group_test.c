@@ -511,6 +511,58 @@ TEST(new_worker_waits_for_the_members_it_has_not_heard_of)
     CHECK_EQ(w.grants, grants);
 }
 
+TEST(join_delay_counts_in_a_group_that_was_empty_when_a_new_worker_came)
+{
+    world(LEAT_RANGE, 4);
+    lt_group_adopt(&w.g, 1 * S, 1);
+    lt_group_step(&w.g, 1);
+    for (uint32_t m = 0; m < 2; m++) {
+        describe(m, false);
+        w.subscriptions[m][0] = 1;
+        w.members[m].topic_count = 1;
+        w.seat_taken[m] = true;
+        lt_group_join(&w.g, m, 3 * S, (5 + m) * S);
+        CHECK_EQ(lt_group_step(&w.g, (5 + m) * S), 8 * S);
+    }
+    CHECK_EQ(w.grants, 0);
+    lt_group_step(&w.g, 8 * S);
+    CHECK_EQ(owned(0), 2);
+    CHECK_EQ(owned(1), 2);
+}
+
+TEST(elder_is_the_elder_for_a_new_worker_too)
+{
+    world(LEAT_FAILOVER, 3);
+    join(0, 1 * S);
+    join(1, 2 * S);
+    lt_group_leave(&w.g, 0, 3 * S);
+    lt_group_step(&w.g, 3 * S);
+    join(0, 4 * S); /* the same seat, and the younger one */
+    CHECK_EQ(owned(1), 3);
+    uint32_t grants = w.grants;
+    lt_group_adopt(&w.g, 6 * S, 5 * S);
+    lt_group_step(&w.g, 5 * S);
+    CHECK_EQ(owned(1), 3);
+    CHECK_EQ(w.grants, grants);
+    CHECK_EQ(w.g.state, LEAT_GROUP_STABLE);
+}
+
+TEST(static_member_that_goes_while_it_was_asked_to_release_holds_nobody_up)
+{
+    world(LEAT_RANGE, 4);
+    join(0, 1 * S);
+    join(1, 2 * S);
+    w.members[0].instance_id = w.names[0];
+    comply(0, 2 * S);
+    join(2, 3 * S);
+    w.seat_away[0] = true;
+    lt_group_away(&w.g, 0, 40 * S);
+    lt_group_step(&w.g, 4 * S);
+    comply(1, 5 * S);
+    CHECK_EQ(owned(0) + owned(1) + owned(2), 4);
+    CHECK_EQ(w.g.state, LEAT_GROUP_STABLE);
+}
+
 /* ---- a long life ---- */
 
 static uint64_t state_of_chance;
