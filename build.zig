@@ -10,8 +10,9 @@
 //! | test:unit     | one module at a time, states placed by hand                                             |
 //! | test:proc     | real processes on a real bus                                                            |
 //! | test:fault    | kills and stops at named points, in a build that has the kill points                    |
-//! | test:model    | the ring's own C files under every interleaving, kill and stop: tests/model; ARGS:         |
-//! |               | [CONFIGURATION] [--seconds OF-ALL | --each SECONDS | --states N] [--first]              |
+//! | test:model    | the ring's and the groups' own C files under every interleaving, kill and stop:         |
+//! |               | tests/model; ARGS: [CONFIGURATION] [--kind ring|group]                                  |
+//! |               | [--seconds OF-ALL | --each SECONDS | --states N] [--first]                              |
 //! |               | [--replay CONFIGURATION:SCHEDULE [--trace]]                                             |
 //! | test:mutants  | applies each edit of tests/model/mutants.txt to a copy; model or unit tests must notice;   |
 //! |               | wants gcc; ARGS: [--sample N] [--seed S] [--jobs N] [--states N] [NAME]..., --keep NAME  |
@@ -391,7 +392,7 @@ fn runner(kit: Kit) *Compile {
     return kit.b.addExecutable(.{ .name = "runner", .root_module = module, .use_llvm = true, .use_lld = true });
 }
 
-/// The pure files of shm, compiled once more with the explorer's operations under base/atomic.h, and the explorer. Always
+/// The pure files of shm and group, compiled once more with the explorer's operations under base/atomic.h, and the explorer. Always
 /// optimised: what it runs is a state a microsecond.
 fn model(kit: Kit, args: ?[]const []const u8) *Run {
     const b = kit.b;
@@ -409,6 +410,7 @@ fn model(kit: Kit, args: ?[]const []const u8) *Run {
     addC(module, &.{
         "src/shm/ring.c",  "src/shm/repair.c",   "src/shm/reclaim.c",
         "src/shm/topic.c", "src/shm/rotation.c", "src/shm/bell.c",
+        "src/group/group.c", "src/group/assign.c", "src/group/roster.c", "src/group/sticky.c",
     });
     const exe = b.addExecutable(.{ .name = "model", .root_module = module, .use_llvm = true, .use_lld = true });
     const run = b.addRunArtifact(exe);

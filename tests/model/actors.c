@@ -4,10 +4,8 @@
 void actor_main(struct actor *actor)
 {
     static bool (*const once[])(struct actor *) = {
-        [PRODUCER] = producer_once,
-        [CONSUMER] = consumer_once,
-        [LEATD] = leatd_once,
-        [WARDEN] = warden_once,
+        [PRODUCER] = producer_once, [CONSUMER] = consumer_once, [LEATD] = leatd_once,
+        [WARDEN] = warden_once,     [MEMBER] = member_once,     [COORDINATOR] = coordinator_once,
     };
     while (once[actor->kind](actor)) {
         /* Leftovers of the last turn in saved registers must not tell states apart. */

@@ -23,5 +23,9 @@ bool producer_once(struct actor *me);
 bool consumer_once(struct actor *me);
 bool leatd_once(struct actor *me);
 bool warden_once(struct actor *me);
+bool member_once(struct actor *me);
+bool coordinator_once(struct actor *me);
+/* Members, the coordinator and its page before the first step. */
+void group_place(void);
 
 #endif

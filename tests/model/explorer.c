@@ -19,6 +19,7 @@ struct shared *shared;
 uint32_t actor_count;
 struct actor *self;
 bool tracing, fair;
+uint32_t standing_still;
 
 enum transition_kind { STEP, FLUSH, DIE };
 
@@ -146,6 +147,16 @@ static void run(struct actor *actor, uint32_t with)
         memset(bottom, 0, (size_t)((unsigned char *)actor->sp - bottom));
 }
 
+static size_t private_size(const struct actor *actor)
+{
+    static const size_t sizes[] = {
+        [PRODUCER] = sizeof(struct producer), [CONSUMER] = sizeof(struct consumer),
+        [LEATD] = sizeof(struct leatd),       [WARDEN] = 0,
+        [MEMBER] = sizeof(struct member),     [COORDINATOR] = sizeof(struct coordinator),
+    };
+    return offsetof(struct actor, producer) + sizes[actor->kind];
+}
+
 /* Nothing of a dead actor is left that could tell states apart. */
 void explorer_bury(struct actor *actor)
 {
@@ -153,7 +164,7 @@ void explorer_bury(struct actor *actor)
     actor->life = DEAD;
     actor->sp = stack_top(actor->id);
     memset(&actor->op, 0, sizeof actor->op);
-    memset(&actor->leatd, 0, sizeof actor->leatd);
+    memset(&actor->producer, 0, private_size(actor) - offsetof(struct actor, producer));
 }
 
 static void apply(transition t)
@@ -173,7 +184,10 @@ static void apply(transition t)
         world.notes.deaths--;
         if (tracing)
             model_trace("%c: dies\n", 'a' + (int)actor->id);
-        leatd_die(actor);
+        if (actor->kind == COORDINATOR)
+            coordinator_die(actor);
+        else
+            leatd_die(actor);
         start_actor(actor);
         run(actor, 0);
         break;
@@ -211,14 +225,17 @@ static uint32_t enumerate(transition *out, uint32_t *busy, bool timers)
             }
             break;
         case OP_WAIT:
-            if (actor->kind == PRODUCER ? producer_can_go_on(actor) : consumer_can_go_on(actor)) {
+            if (actor->kind == PRODUCER   ? producer_can_go_on(actor)
+                : actor->kind == CONSUMER ? consumer_can_go_on(actor)
+                                          : member_can_go_on(actor)) {
                 out[n++] = transition_of(STEP, a, 0);
                 *busy |= 1u << a;
             }
             break;
         case OP_CHOOSE: {
             struct event events[32];
-            uint32_t count = leatd_events(events, timers);
+            uint32_t count = actor->kind == COORDINATOR ? coordinator_events(events, timers)
+                                                        : leatd_events(events, timers);
             for (uint32_t e = 0; e < count; e++) {
                 if (events[e].mandatory)
                     *busy |= 1u << a;
@@ -234,7 +251,7 @@ static uint32_t enumerate(transition *out, uint32_t *busy, bool timers)
             *busy |= 1u << a;
         }
         }
-        if (actor->kind == LEATD && world.notes.deaths > 0 && actor->op.kind != OP_START)
+        if (actor == the_leatd() && world.notes.deaths > 0 && actor->op.kind != OP_START)
             for (uint32_t keep = 0; keep <= pending; keep++)
                 out[n++] = transition_of(DIE, a, keep);
     }
@@ -244,17 +261,6 @@ static uint32_t enumerate(transition *out, uint32_t *busy, bool timers)
 }
 
 /* --- saving --- */
-
-static size_t private_size(const struct actor *actor)
-{
-    static const size_t sizes[] = {
-        [PRODUCER] = sizeof(struct producer),
-        [CONSUMER] = sizeof(struct consumer),
-        [LEATD] = sizeof(struct leatd),
-        [WARDEN] = 0,
-    };
-    return offsetof(struct actor, producer) + sizes[actor->kind];
-}
 
 static size_t save(uint8_t *to)
 {
@@ -381,7 +387,7 @@ static void begin(const struct config *c)
     failed = false;
     memset(&world, 0, sizeof world);
     memset(labels, 0, sizeof labels);
-    actor_count = c->producers + c->consumers + 1u + c->bells;
+    actor_count = c->producers + c->consumers + c->members + 1u + c->bells;
     memory_reset();
     oracle_reset();
     actors_place();
@@ -398,15 +404,17 @@ static bool rests_well(uint32_t stopped)
     if (setjmp(failed_outside) != 0)
         return false;
     quiet_loads = 0;
-    oracle_rest(stopped);
+    if (config->members > 0)
+        group_rest(stopped);
+    else
+        oracle_rest(stopped);
     return true;
 }
 
 /* Runs everybody but `stopped` in turn until all rest, without more deaths. With somebody stopped time passes, too. */
-static bool run_fairly(uint32_t stopped)
+static bool run_until_rest(uint32_t stopped)
 {
     uint32_t turn = 0, timers_left = stopped != 0 ? 3 * actor_count : 0;
-    fair = true;
     for (uint32_t steps = 0; steps < FAIR_STEPS_MAX; steps++) {
         transition ts[TRANSITIONS_MAX];
         uint32_t busy;
@@ -418,10 +426,8 @@ static bool run_fairly(uint32_t stopped)
             if (busy & 1u << the_leatd()->id)
                 busy &= stopped | 1u << the_leatd()->id;
         }
-        if ((busy & ~stopped) == 0) {
-            fair = false;
+        if ((busy & ~stopped) == 0)
             return rests_well(stopped);
-        }
         do
             turn = (turn + 1) % actor_count;
         while (!(busy & ~stopped & 1u << turn));
@@ -429,15 +435,22 @@ static bool run_fairly(uint32_t stopped)
         while (actor_of(ts[i]) != turn)
             i++;
         apply(ts[i]);
-        if (failed) {
-            fair = false;
+        if (failed)
             return false;
-        }
     }
-    fair = false;
     snprintf(failure, sizeof failure, "after %u fair steps there is still something to do", FAIR_STEPS_MAX);
     failed = true;
     return false;
+}
+
+static bool run_fairly(uint32_t stopped)
+{
+    fair = true;
+    standing_still = stopped;
+    bool well = run_until_rest(stopped);
+    fair = false;
+    standing_still = 0;
+    return well;
 }
 
 /* --- schedules as text: a step of actor c is "c", its alternative 3 "c3", a store of its that arrives "~c", its
@@ -637,7 +650,7 @@ static bool visit(struct outcome *outcome, size_t size, uint32_t *stopped)
     bool alone = (busy & (busy - 1)) == 0;
     uint32_t who = (uint32_t)__builtin_ctz(busy);
     bool dirty = false;
-    if (alone && !config->no_stops && world.actors[who].kind != LEATD && world.actors[who].kind != WARDEN) {
+    if (alone && !config->no_stops && &world.actors[who] != the_leatd() && world.actors[who].kind != WARDEN) {
         outcome->stops++;
         *stopped = busy;
         memory_flush(who);

@@ -20,13 +20,14 @@ static const struct config *find(const char *name, size_t length)
 struct limits {
     uint64_t states;       /* of one configuration */
     double seconds, total; /* of one, of all */
-    bool first;            /* stop at the first violation, and look for it everywhere in small rounds first */
+    bool no_rings, no_groups;
+    bool first; /* stop at the first violation, and look for it everywhere in small rounds first */
 };
 
 struct sum {
     struct outcome outcome;
     unsigned explored, violations;
-    bool over[64]; /* all of it was seen */
+    bool over[128]; /* all of it was seen */
 };
 
 static double now(void)
@@ -49,15 +50,22 @@ static void print_line(const struct config *c, const struct outcome *o)
         printf("VIOLATION %s: %s\n    --replay %s:%s --trace\n", c->name, o->message, c->name, o->schedule);
 }
 
+static bool is_wanted(const struct config *c, const char *only, const struct limits *limits)
+{
+    if (only)
+        return !strcmp(c->name, only);
+    return c->members > 0 ? !limits->no_groups : !limits->no_rings;
+}
+
 /* One round over all configurations, or over one. false: enough. */
 static bool run_round(const char *only, const struct limits *limits, uint64_t states, struct sum *sum)
 {
     unsigned left = 0;
     double start = now();
     for (size_t i = 0; i < config_count; i++)
-        left += !only || !strcmp(configs[i].name, only);
+        left += is_wanted(&configs[i], only, limits);
     for (size_t i = 0; i < config_count; i++) {
-        if (sum->over[i] || (only && strcmp(configs[i].name, only) != 0))
+        if (sum->over[i] || !is_wanted(&configs[i], only, limits))
             continue;
         /* What the small ones leave of the time is for the large ones, which come last. */
         double share = limits->total > 0 ? (start + limits->total - now()) / left-- : limits->seconds;
@@ -105,6 +113,8 @@ int main(int argc, char **argv)
             trace = true;
         else if (!strcmp(argv[i], "--first"))
             limits.first = true;
+        else if (!strcmp(argv[i], "--kind") && i + 1 < argc)
+            limits.no_rings = !strcmp(argv[++i], "group"), limits.no_groups = !limits.no_rings;
         else if (!strcmp(argv[i], "--each") && i + 1 < argc)
             limits.seconds = strtod(argv[++i], NULL), total = 0;
         else if (!strcmp(argv[i], "--states") && i + 1 < argc)

@@ -15,6 +15,9 @@
 #define LT_MODEL 1
 #endif
 #include "base/atomic.h"
+#include "group/group.h"
+#include "shm/coordinator.h"
+#include "shm/grouppage.h"
 #include "shm/mailbox.h"
 #include "shm/ring.h"
 #include "shm/topic.h"
@@ -34,6 +37,8 @@
 #define UNITS_MAX 4
 #define RING_BYTES (8192 + SLOTS_MAX * LT_SLOT_SIZE + UNITS_MAX * LT_UNIT)
 #define SENDS_MAX 4
+#define MEMBERS_MAX 3
+#define PARTS_MAX 2
 
 enum memory_model { SC, TSO, WEAK };
 
@@ -56,6 +61,12 @@ struct consumer_config {
     bool keep;    /* gates reclaim */
 };
 
+struct member_config {
+    uint8_t commits; /* turns that commit */
+    bool leaves;     /* behind them */
+    bool is_static;  /* leaves by going away, and comes back once */
+};
+
 struct config {
     const char *name;
     const char *what;
@@ -74,6 +85,12 @@ struct config {
     bool no_stops; /* do not ask at each state what becomes of the others when one stands still for ever */
     bool presses;  /* producers knock before the ring is full, and do not wait */
     bool bells;    /* sleepers sleep on bells; else on what they wait for */
+    /* A group, and no ring: */
+    uint8_t members, parts;
+    enum leat_assignor assignor;
+    struct member_config member[MEMBERS_MAX];
+    uint8_t hangs; /* evictions of members that live */
+    uint8_t late;  /* deadlines that are reached while there is still something to do */
 };
 
 extern const struct config configs[];
@@ -100,7 +117,7 @@ enum op_kind {
 };
 
 enum life { LIVES, DEAD };
-enum actor_kind { PRODUCER, CONSUMER, LEATD, WARDEN };
+enum actor_kind { PRODUCER, CONSUMER, LEATD, WARDEN, MEMBER, COORDINATOR };
 
 struct op {
     uint8_t kind;
@@ -140,6 +157,60 @@ struct leatd {
     uint8_t seen_at; /* where it stopped: a claim's index */
 };
 
+/* A request and its answer: the control socket. */
+enum request_kind { ASK_JOIN, ASK_STAND, ASK_LEAVE, ASK_AWAY, ASK_SYNC, ASK_RELEASE, ASK_OPEN, ASK_CLOSE };
+enum desk_state { DESK_EMPTY, DESK_ASKED, DESK_ANSWERED };
+struct desk {
+    uint8_t state, kind;
+    uint8_t parts;            /* bit p */
+    int8_t result;            /* 0, or -1: fenced */
+    uint32_t serial, said;    /* answered, asked with */
+    uint32_t version, fence;  /* answered */
+    uint8_t owned, released;  /* bit p: rows; those with LT_SYNC_RELEASE */
+    uint8_t grant[PARTS_MAX]; /* of each row */
+    uint8_t spare[4];
+    uint64_t committed[PARTS_MAX];
+};
+
+struct member {
+    struct desk desk;
+    uint32_t serial, version, fence;
+    uint8_t joined, standing, over;
+    uint8_t commits; /* turns left */
+    uint8_t lives;   /* times that it will come back */
+    uint8_t held;    /* bit p: it has a cursor there */
+    uint8_t idents;  /* bit p: its reader's entry says so */
+    uint8_t spare;
+    uint8_t position[PARTS_MAX], grant[PARTS_MAX];
+    uint8_t spare2[4];
+};
+
+struct coordinator {
+    /* the worker's */
+    struct lt_group machine;
+    struct lt_group_member members[MEMBERS_MAX];
+    struct lt_group_part parts[PARTS_MAX];
+    uint32_t serial[MEMBERS_MAX]; /* of each seat; 0: free */
+    uint8_t bell[MEMBERS_MAX];    /* of each seat: actor + 1, or 0: nobody is there */
+    uint8_t opened[MEMBERS_MAX];  /* of each actor: readers that it has opened */
+    uint8_t adopting;
+    int64_t now_ns, deadline_ns;
+    /* the page's, and what clients do when a worker is gone */
+    uint64_t generation;
+    uint32_t next_serial;
+    uint8_t seat_bell[MEMBERS_MAX];
+    uint8_t grants[PARTS_MAX];
+    uint8_t stands;                   /* bit a: says its JOIN again before anything else */
+    uint8_t cleaned;                  /* bit a: its death has been dealt with */
+    uint8_t left_idents[MEMBERS_MAX]; /* of the dead */
+    /* the oracle's */
+    uint8_t told[PARTS_MAX];     /* bit a: was told that it owns, and has not let go */
+    uint8_t reported[PARTS_MAX]; /* the highest offset whose commit was reported as done */
+    uint8_t stored[PARTS_MAX];   /* the highest that was stored at all */
+    uint8_t sweep;               /* bit p: to be released before anything is granted */
+    uint8_t planned[PARTS_MAX];  /* the target of this generation + 1 */
+};
+
 struct actor {
     void *sp;
     struct op op;
@@ -149,6 +220,8 @@ struct actor {
         struct producer producer;
         struct consumer consumer;
         struct leatd leatd;
+        struct member member;
+        struct coordinator coordinator;
     };
 };
 
@@ -164,6 +237,7 @@ struct notes {
     uint8_t last[CONSUMERS_MAX][PRODUCERS_MAX]; /* sequence number last delivered */
     uint8_t missed[CONSUMERS_MAX];
     uint8_t kills, leases, stalls, deaths, rotations; /* still allowed */
+    uint8_t hangs, late;
     uint8_t lock; /* actor + 1 of leatd's that holds the worker's tables */
     bool knocked;
     bool id_is_free; /* producer 0's */
@@ -183,6 +257,11 @@ struct shared {
     struct lt_partition partition;
     struct lt_reader readers[CONSUMERS_MAX];
     struct lt_bells bells;
+    /* of groups: by actor, by seat, by partition */
+    struct lt_member_word words[MEMBERS_MAX];
+    struct lt_reader entries[MEMBERS_MAX][PARTS_MAX];
+    struct lt_group_seat seats[MEMBERS_MAX];
+    struct lt_group_place places[PARTS_MAX];
 };
 
 extern struct world world;
@@ -194,7 +273,7 @@ extern struct actor *self; /* who runs; NULL outside */
 
 static inline struct actor *the_leatd(void)
 {
-    return &world.actors[config->producers + config->consumers];
+    return &world.actors[config->producers + config->consumers + config->members];
 }
 
 /* --- memory.c --- */
@@ -234,7 +313,8 @@ void model_fail(const char *format, ...) __attribute__((format(printf, 1, 2), no
 void model_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void explorer_bury(struct actor *actor);
 extern bool tracing;
-extern bool fair; /* a fair run: loads are current */
+extern bool fair;               /* a fair run: loads are current */
+extern uint32_t standing_still; /* in it: who takes no more steps */
 
 struct outcome {
     uint64_t states, transitions, kills, stops, runs;
@@ -251,7 +331,19 @@ bool replay(const struct config *c, const char *schedule, bool trace, char *mess
 void actors_place(void); /* regions as leatd would have made them, and everybody before the first step */
 void actor_main(struct actor *actor);
 /* What can happen to leatd now. mandatory: what must happen sooner or later by itself. */
-enum event_kind { EV_KNOCK, EV_RETRY, EV_KILL, EV_LEASE, EV_STALL, EV_ROTATE };
+enum event_kind {
+    EV_KNOCK,
+    EV_RETRY,
+    EV_KILL,
+    EV_LEASE,
+    EV_STALL,
+    EV_ROTATE,
+    EV_REQUEST,
+    EV_REJOIN,
+    EV_LATE,
+    EV_DEAD,
+    EV_GO
+};
 struct event {
     uint8_t kind;
     uint8_t actor;
@@ -263,6 +355,9 @@ void leatd_die(struct actor *leatd);
 bool producer_can_go_on(const struct actor *actor);
 bool consumer_can_go_on(const struct actor *actor);
 bool warden_is_due(void);
+uint32_t coordinator_events(struct event *events, bool timers);
+void coordinator_die(struct actor *coordinator);
+bool member_can_go_on(const struct actor *actor);
 
 /* --- oracle.c --- */
 
@@ -281,5 +376,21 @@ void oracle_missed(struct actor *consumer, uint64_t to);
 void oracle_died(struct actor *who);
 /* Everybody but those in `stopped` has come to rest. */
 void oracle_rest(uint32_t stopped);
+
+/* --- group_oracle.c --- */
+
+void group_rest(uint32_t stopped);
+/* The member is answered: this is yours, begin there. */
+void group_told(struct actor *member, uint32_t p, uint64_t start);
+/* It is nobody's owner any more: of these, by itself, by a death or behind a fence. */
+void group_let_go(uint32_t actor, uint8_t parts);
+void group_stored(uint32_t p, uint64_t offset);
+void group_reported(struct actor *member, uint32_t p, uint64_t offset);
+/* The coordinator's hooks, before they do it. */
+void group_saved(uint32_t p, uint64_t before, uint64_t after);
+void group_taken(uint32_t p);
+void group_granted(uint32_t p, uint32_t m);
+void group_gone(uint32_t m);
+void group_generation(uint64_t number);
 
 #endif

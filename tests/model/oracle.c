@@ -31,6 +31,8 @@ void oracle_reset(void)
     n->stalls = config->stalls;
     n->deaths = config->deaths;
     n->rotations = config->rotations;
+    n->hangs = config->hangs;
+    n->late = config->late;
 }
 
 void oracle_claimed(struct actor *who, uint32_t ring, const struct lt_ring *view,

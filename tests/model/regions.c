@@ -81,6 +81,10 @@ static void place_bells(void)
 
 void actors_place(void)
 {
+    if (config->members > 0) {
+        group_place();
+        return;
+    }
     for (uint32_t a = 0; a < actor_count; a++) {
         struct actor *actor = &world.actors[a];
         actor->id = (uint8_t)a;

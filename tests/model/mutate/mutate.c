@@ -54,8 +54,20 @@ static uint64_t most_states = 1000000; /* of one configuration, for one that nob
 #define FEW_STATES 20000               /* before the unit tests are asked */
 #define HINTED_STATES 20000000         /* where the list says that it will be noticed */
 
-static const char *const model_units[] = { "ring", "repair", "reclaim", "rotation", "bell", "topic" };
-static const char *const unit_tests[] = { "ring_test", "repair_test", "bell_test", "topic_test" };
+/* What is compiled into the explorer, below src; and what tests it. */
+static const struct unit {
+    const char *dir, *name;
+} model_units[] = { { "shm", "ring" },     { "shm", "repair" },  { "shm", "reclaim" }, { "shm", "rotation" },
+                    { "shm", "bell" },     { "shm", "topic" },   { "group", "group" }, { "group", "assign" },
+                    { "group", "roster" }, { "group", "sticky" } };
+static const struct {
+    const char *name;
+    bool of_groups;
+} unit_tests[] = { { "ring_test", false },
+                   { "repair_test", false },
+                   { "bell_test", false },
+                   { "topic_test", false },
+                   { "group_test", true } };
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static void die(const char *what)
@@ -234,8 +246,8 @@ static size_t list_c(const char *dir, char **files, size_t max, const char * not
     return n;
 }
 
-static char *model_files[64], *lib_files[64], *shm_files[64], *base_files[64];
-static size_t model_file_count, lib_count, shm_count, base_count;
+static char *model_files[64], *lib_files[64], *shm_files[64], *group_files[64], *base_files[64];
+static size_t model_file_count, lib_count, shm_count, group_count, base_count;
 
 static void must(bool done, const char *what, const char *log)
 {
@@ -256,6 +268,7 @@ static void build_base(void)
     lib_files[lib_count++] = strdup("arena");
     lib_files[lib_count++] = strdup("threads");
     shm_count = list_c("src/shm", shm_files, 64, "");
+    group_count = list_c("src/group", group_files, 64, "");
     base_count = list_c("src/base", base_files, 64, "");
     struct {
         const char *dir;
@@ -266,6 +279,7 @@ static void build_base(void)
     } parts[] = {
         { "tests/model", model_files, model_file_count, "model", true },
         { "src/shm", shm_files, shm_count, "shm", false },
+        { "src/group", group_files, group_count, "group", false },
         { "src/base", base_files, base_count, "base", false },
         { "tests/lib", lib_files, lib_count, "lib", false },
     };
@@ -278,15 +292,15 @@ static void build_base(void)
             free(object);
         }
     for (size_t i = 0; i < COUNT(model_units); i++) {
-        char *source = text("%s/src/shm/%s.c", root, model_units[i]);
-        char *object = text("%s/modelled_%s.o", work, model_units[i]);
+        char *source = text("%s/src/%s/%s.c", root, model_units[i].dir, model_units[i].name);
+        char *object = text("%s/modelled_%s.o", work, model_units[i].name);
         must(compile(source, object, "/nowhere", true, log), source, log);
         free(source);
         free(object);
     }
     for (size_t i = 0; i < COUNT(unit_tests); i++) {
-        char *source = text("%s/tests/unit/%s.c", root, unit_tests[i]);
-        char *object = text("%s/test_%s.o", work, unit_tests[i]);
+        char *source = text("%s/tests/unit/%s.c", root, unit_tests[i].name);
+        char *object = text("%s/test_%s.o", work, unit_tests[i].name);
         must(compile(source, object, "/nowhere", false, log), source, log);
         free(source);
         free(object);
@@ -325,6 +339,26 @@ static bool is_of_the_model(const struct mutant *m)
     return !strncmp(m->file, "tests/model/", 12);
 }
 
+static bool is_header(const struct mutant *m)
+{
+    return m->file[strlen(m->file) - 1] == 'h';
+}
+
+/* Whether this is the file, below src. */
+static bool is_file(const struct mutant *m, const char *dir, const char *name)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s.c", dir, name);
+    return !strcmp(m->file, path);
+}
+
+/* What groups are made of: other configurations and other tests than the ring's. */
+static bool is_of_groups(const struct mutant *m)
+{
+    return !strncmp(m->file, "group/", 6) || !strcmp(m->file, "shm/member.h") ||
+           !strcmp(m->file, "tests/model/member.c") || !strcmp(m->file, "tests/model/coordinator.c");
+}
+
 static void apply(const struct mutant *m, const char *dir, const char *result)
 {
     char *path = is_of_the_model(m) ? text("%s/%s", root, m->file) : text("%s/src/%s", root, m->file);
@@ -349,13 +383,12 @@ static void apply(const struct mutant *m, const char *dir, const char *result)
 /* The explorer with this mutant, DIR/model. false: `by` says why there is none. */
 static bool build_model(const struct mutant *m, const char *dir, char *by, size_t size)
 {
-    bool is_header = m->file[strlen(m->file) - 1] == 'h';
     const char *unit = unit_of(m);
     char *log = text("%s/log", dir), *objects = strdup(""), *first = text("%s", dir),
          *program = text("%s/explorer", dir);
     for (size_t i = 0; i < model_file_count; i++) {
         bool is_it = is_of_the_model(m) && !strcmp(model_files[i], unit);
-        if (!is_header && !is_it) {
+        if (!is_header(m) && !is_it) {
             add_object(&objects, "%s/model_%s.o", work, model_files[i]);
             continue;
         }
@@ -370,13 +403,14 @@ static bool build_model(const struct mutant *m, const char *dir, char *by, size_
         add_object(&objects, "%s", object);
     }
     for (size_t i = 0; i < COUNT(model_units); i++) {
-        bool is_it = !is_header && !is_of_the_model(m) && !strcmp(model_units[i], unit);
-        if (!is_it && !is_header) {
-            add_object(&objects, "%s/modelled_%s.o", work, model_units[i]);
+        const char *folder = model_units[i].dir, *name = model_units[i].name;
+        bool is_it = is_file(m, folder, name);
+        if (!is_it && !is_header(m)) {
+            add_object(&objects, "%s/modelled_%s.o", work, name);
             continue;
         }
-        char *source = is_it ? text("%s/shm/%s.c", dir, unit) : text("%s/src/shm/%s.c", root, model_units[i]);
-        char *object = text("%s/modelled_%s.o", dir, model_units[i]);
+        char *source = text("%s/%s/%s.c", is_it ? dir : text("%s/src", root), folder, name);
+        char *object = text("%s/modelled_%s.o", dir, name);
         if (!compile(source, object, first, true, log)) {
             snprintf(by, size, "broken: it does not compile");
             free(objects);
@@ -418,12 +452,13 @@ static bool take_violation(char *out, const char **message, const char **schedul
     return true;
 }
 
-/* Runs the explorer with this mutant, on one configuration or on all: whether it notices. */
-static bool model_kills(const char *dir, const char *config, uint64_t states, char *by, size_t size)
+/* Runs the explorer with this mutant, on one configuration or on all of its kind: whether it notices. */
+static bool model_kills(const struct mutant *m, const char *dir, const char *config, uint64_t states,
+                        char *by, size_t size)
 {
     char *out = text("%s/model.out", dir);
-    char *command = text("exec %s/explorer %s --first --states %llu", dir, config,
-                         (unsigned long long)states);
+    char *command = text("exec %s/explorer %s --kind %s --first --states %llu", dir, config,
+                         is_of_groups(m) ? "group" : "ring", (unsigned long long)states);
     int r = shell(command, out, MODEL_LIMIT_S);
     char *said = read_file(out);
     const char *message, *schedule;
@@ -442,48 +477,58 @@ static bool model_kills(const char *dir, const char *config, uint64_t states, ch
     return r != 0;
 }
 
+/* Adds the objects of a folder of src, this mutant's among them. */
+static bool add_folder(const struct mutant *m, const char *dir, const char *folder, char *const *files,
+                       size_t count, char **objects, const char *log)
+{
+    for (size_t i = 0; i < count; i++) {
+        bool is_it = is_file(m, folder, files[i]);
+        if (!is_it && !is_header(m)) {
+            add_object(objects, "%s/%s_%s.o", work, folder, files[i]);
+            continue;
+        }
+        char *source = text("%s/%s/%s.c", is_it ? dir : text("%s/src", root), folder, files[i]);
+        char *object = text("%s/%s_%s.o", dir, folder, files[i]);
+        if (!compile(source, object, dir, false, log))
+            return false;
+        add_object(objects, "%s", object);
+    }
+    return true;
+}
+
 static bool tests_kill(const struct mutant *m, const char *dir, char *by, size_t size)
 {
-    bool is_header = m->file[strlen(m->file) - 1] == 'h';
-    const char *unit = unit_of(m);
     if (is_of_the_model(m))
         return false;
     char *log = text("%s/log", dir), *core = strdup("");
-    for (size_t i = 0; i < shm_count; i++) {
-        bool is_it = !is_header && !strcmp(shm_files[i], unit);
-        if (!is_it && !is_header) {
-            add_object(&core, "%s/shm_%s.o", work, shm_files[i]);
-            continue;
-        }
-        char *source = is_it ? text("%s/shm/%s.c", dir, unit) : text("%s/src/shm/%s.c", root, shm_files[i]);
-        char *object = text("%s/shm_%s.o", dir, shm_files[i]);
-        if (!compile(source, object, dir, false, log)) {
-            snprintf(by, size, "broken: it does not compile");
-            free(core);
-            return true;
-        }
-        add_object(&core, "%s", object);
+    if (!add_folder(m, dir, "shm", shm_files, shm_count, &core, log) ||
+        !add_folder(m, dir, "group", group_files, group_count, &core, log)) {
+        snprintf(by, size, "broken: it does not compile");
+        free(core);
+        return true;
     }
     for (size_t i = 0; i < base_count; i++)
         add_object(&core, "%s/base_%s.o", work, base_files[i]);
     for (size_t i = 0; i < lib_count; i++)
         add_object(&core, "%s/lib_%s.o", work, lib_files[i]);
     for (size_t i = 0; i < COUNT(unit_tests); i++) {
-        char *object = text("%s/test_%s.o", is_header ? dir : work, unit_tests[i]);
-        char *source = text("%s/tests/unit/%s.c", root, unit_tests[i]);
-        if (is_header && !compile(source, object, dir, false, log)) {
+        const char *test = unit_tests[i].name;
+        if (unit_tests[i].of_groups != is_of_groups(m))
+            continue;
+        char *object = text("%s/test_%s.o", is_header(m) ? dir : work, test);
+        char *source = text("%s/tests/unit/%s.c", root, test);
+        if (is_header(m) && !compile(source, object, dir, false, log)) {
             snprintf(by, size, "broken: it does not compile");
-            free(core);
             return true;
         }
-        char *objects = text("%s %s", object, core), *program = text("%s/%s", dir, unit_tests[i]);
+        char *objects = text("%s %s", object, core), *program = text("%s/%s", dir, test);
         if (!link_all(objects, program, log)) {
             snprintf(by, size, "broken: a test does not link");
             return true;
         }
-        char *out = text("%s/%s.out", dir, unit_tests[i]);
+        char *out = text("%s/%s.out", dir, test);
         if (shell(program, out, UNIT_LIMIT_S) != 0) {
-            snprintf(by, size, "tests/unit/%s", unit_tests[i]);
+            snprintf(by, size, "tests/unit/%s", test);
             return true;
         }
     }
@@ -493,17 +538,21 @@ static bool tests_kill(const struct mutant *m, const char *dir, char *by, size_t
 /* Where the list says, as far as need be; then everywhere, not so far. */
 static bool model_notices(const struct mutant *m, const char *dir, uint64_t states, char *by, size_t size)
 {
-    return (m->config[0] && model_kills(dir, m->config, HINTED_STATES, by, size)) ||
-           model_kills(dir, "", states, by, size);
+    return (m->config[0] && model_kills(m, dir, m->config, HINTED_STATES, by, size)) ||
+           model_kills(m, dir, "", states, by, size);
 }
 
 static void make_directories(const char *dir)
 {
-    char *shm = text("%s/shm", dir), *model = text("%s/model", dir);
-    if (mkdir(dir, 0700) != 0 || mkdir(shm, 0700) != 0 || mkdir(model, 0700) != 0)
+    static const char *const folders[] = { "shm", "group", "model" };
+    if (mkdir(dir, 0700) != 0)
         die(dir);
-    free(shm);
-    free(model);
+    for (size_t i = 0; i < COUNT(folders); i++) {
+        char *folder = text("%s/%s", dir, folders[i]);
+        if (mkdir(folder, 0700) != 0)
+            die(folder);
+        free(folder);
+    }
 }
 
 /* Leaves one word, and a line that says by whom, in `result`. */
@@ -515,7 +564,7 @@ static void judge(const struct mutant *m, const char *dir, const char *result)
     /* A look now and then whether an explanation still holds need not go as far. */
     uint64_t states = m->explanation ? most_states / 4 : most_states;
     bool killed = !build_model(m, dir, by, sizeof by) || model_notices(m, dir, FEW_STATES, by, sizeof by) ||
-                  tests_kill(m, dir, by, sizeof by) || model_kills(dir, "", states, by, sizeof by);
+                  tests_kill(m, dir, by, sizeof by) || model_kills(m, dir, "", states, by, sizeof by);
     const char *fate = !strncmp(by, "broken", 6) ? "broken" : killed ? "killed" : "survived";
     char *line = text("%s\n%s\n", fate, by);
     write_file(result, line, strlen(line), "", "");
