@@ -64,7 +64,7 @@ enum leat_error {
     LEAT_EFENCED = -19,  /* this member was evicted, or another one owns the partition: another took over */
     LEAT_EIO = -20,      /* an operating system call failed; the message has its name and errno */
     LEAT_EDELETED = -21, /* the topic was deleted while this handle used it */
-    LEAT_EINUSE = -22,   /* something still uses what is to be removed */
+    LEAT_EINUSE = -22,   /* something still uses what is to be removed; a group has members */
     LEAT_EPROTO = -23,   /* the other side answered nonsense */
     LEAT_EOFFSET =
         -24, /* the offset is not (or no longer) in the partition and the reset policy is LEAT_RESET_ERROR */

@@ -12,6 +12,7 @@
 
 #define ANSWER_MAX (LT_MSG_MAX - (uint32_t)sizeof(struct lt_msg))
 #define ROWS_A_REQUEST 256u /* of a COMMIT */
+#define TRIES 20            /* of a description, while the group changes */
 
 static int no_memory(const char *what)
 {
@@ -104,6 +105,7 @@ int lt_group_offsets(leat_bus *bus, const char *group, lt_offsets_fn *take, void
 struct description {
     leat_group_info *info;
     uint32_t *serials;
+    uint32_t changes; /* of the group, when the first message was answered */
 };
 
 void leat_group_info_free(leat_group_info *info)
@@ -187,8 +189,10 @@ static int take_members(struct description *d, leat_bus *bus, const char *group,
             return count;
         if (got < sizeof *head || (got - sizeof *head) / sizeof *rows < (uint32_t)count)
             return lt_fail(LEAT_EPROTO, "group \"%s\": %d members in %u bytes", group, count, got);
-        if (d->info->group == NULL)
+        if (d->info->group == NULL) {
             r = take_head(d->info, head);
+            d->changes = head->changes;
+        }
         for (int i = 0; r >= 0 && i < count; i++)
             r = take_member(d, &rows[i]);
         if (r < 0 || count == 0)
@@ -291,6 +295,34 @@ static int describe(struct description *d, leat_bus *bus, const char *group, uns
     return r;
 }
 
+/* 1: what was told in several messages is of more than one moment. */
+static int has_changed(const struct description *d, leat_bus *bus, const char *group, unsigned char *buffer)
+{
+    struct lt_group_describe body = { .from = UINT32_MAX };
+    const struct lt_group_row *head = (const void *)buffer;
+    uint32_t got;
+    put_name(body.group, group);
+    int r = call(bus, LT_MSG_GROUP_DESCRIBE, &body, sizeof body, buffer, &got);
+    if (r < 0)
+        return r;
+    return got < sizeof *head || head->changes != d->changes;
+}
+
+/* Until nothing moves meanwhile; of a group that never stands still, the last try. */
+static int describe_whole(struct description *d, leat_bus *bus, const char *group, unsigned char *buffer)
+{
+    int r = 1;
+    for (int tries = 0; r > 0 && tries < TRIES; tries++) {
+        leat_group_info_free(d->info);
+        free(d->serials);
+        *d = (struct description){ .info = calloc(1, sizeof *d->info) };
+        r = d->info != NULL ? describe(d, bus, group, buffer) : no_memory("a group's description");
+        if (r >= 0)
+            r = has_changed(d, bus, group, buffer);
+    }
+    return r < 0 ? r : 0;
+}
+
 int leat_group_describe(leat_bus *bus, const char *group, leat_group_info **out)
 {
     if (out == NULL)
@@ -300,10 +332,9 @@ int leat_group_describe(leat_bus *bus, const char *group, leat_group_info **out)
     int r = check(bus, group);
     if (r < 0)
         return r;
-    struct description d = { .info = calloc(1, sizeof *d.info) };
+    struct description d = { 0 };
     unsigned char *buffer = malloc(ANSWER_MAX);
-    r = d.info != NULL && buffer != NULL ? describe(&d, bus, group, buffer)
-                                         : no_memory("a group's description");
+    r = buffer != NULL ? describe_whole(&d, bus, group, buffer) : no_memory("a group's description");
     free(buffer);
     free(d.serials);
     if (r < 0)

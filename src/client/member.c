@@ -287,8 +287,23 @@ static void cool(struct lt_member *m)
         lt_mapped_drop(m->warm[--m->warm_count]);
 }
 
-void lt_member_idle(struct lt_member *m)
+int64_t lt_member_nap_ns(const leat_consumer *c)
 {
+    const struct lt_member *m = c->member;
+    int64_t nap_ns = c->sleep_ns;
+    if (m->dirty) {
+        int64_t left_ms = m->due_ms - lt_clock_mono_coarse_ms();
+        int64_t left_ns = left_ms > 0 ? left_ms * NS_PER_MS + NS_PER_MS : NS_PER_MS; /* the clock is coarse */
+        nap_ns = left_ns < nap_ns ? left_ns : nap_ns;
+    }
+    return nap_ns;
+}
+
+void lt_member_idle(leat_consumer *c)
+{
+    struct lt_member *m = c->member;
+    if (m->dirty && lt_clock_mono_coarse_ms() >= m->due_ms)
+        lt_commit_auto(c);
     if (m->warm_count != 0 && lt_clock_mono_coarse_ms() >= m->warm_until_ms)
         cool(m);
 }

@@ -90,8 +90,11 @@ void lt_member_close(leat_consumer *c);
 /* Deals with all news. 0, or what poll has to return. */
 int lt_member_turn(leat_consumer *c);
 
-/* A poll has slept, and nobody rang: rings that were kept for the return of what was released may go. */
-void lt_member_idle(struct lt_member *m);
+/* A poll has slept, and nobody rang: what was handed out before is committed if it is time, and rings that were kept for the return
+ * of what was released may go. */
+void lt_member_idle(leat_consumer *c);
+/* How long a poll may sleep at most: until that time, and so that leatd sees it poll. */
+int64_t lt_member_nap_ns(const leat_consumer *c);
 
 /* A hang is a count that stands still. Relaxed: leatd only compares it with what it was; one writer, but for the bridge's thread,
  * which counts while nobody polls. */

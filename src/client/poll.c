@@ -398,6 +398,12 @@ static int spin(leat_consumer *c, int64_t until_ns, int64_t *now_ns)
     return 0;
 }
 
+static int64_t nap_ns(const leat_consumer *c, int64_t left_ns)
+{
+    int64_t longest_ns = c->member != NULL ? lt_member_nap_ns(c) : c->sleep_ns;
+    return left_ns < longest_ns ? left_ns : longest_ns;
+}
+
 static int sleep_for_records(leat_consumer *c, int64_t until_ns, int64_t now_ns)
 {
     while (now_ns < until_ns) {
@@ -408,11 +414,10 @@ static int sleep_for_records(leat_consumer *c, int64_t until_ns, int64_t now_ns)
             lt_consumer_knock(c);
             lt_count(&c->handle, LT_COUNT_WAITS, 1);
             lt_point("consume.sleep");
-            int64_t left_ns = until_ns - now_ns;
-            bool rung = lt_bell_wait(c->bell, armed, left_ns < c->sleep_ns ? left_ns : c->sleep_ns);
+            bool rung = lt_bell_wait(c->bell, armed, nap_ns(c, until_ns - now_ns));
             beat(c);
             if (!rung && c->member != NULL)
-                lt_member_idle(c->member);
+                lt_member_idle(c);
             n = look_or_gone(c);
         }
         if (c->bridge == NULL) /* whose thread may be waiting on the same flag */

@@ -390,7 +390,7 @@ static int commit_of_others(struct lt_worker *w, struct lt_conn *conn, const str
     if (!g)
         return r;
     if (g->machine.member_count != 0)
-        return lt_fail(LEAT_EINUSE, "group %s has %u members", g->name, g->machine.member_count);
+        return lt_fail(LEAT_EINUSE, "group %s has members: %u", g->name, g->machine.member_count);
     r = lt_groups_room(g, 0, commit->count);
     if (r < 0)
         return r;
@@ -491,6 +491,7 @@ static void fill_group_row(const struct lt_kept_group *g, struct lt_group_row *r
     row->members = g->machine.member_count;
     row->parts = count_parts(g);
     row->uid = g->head->uid;
+    row->changes = g->changes;
     row->last_rebalance_us = g->head->last_rebalance_us;
     row->rebalances = g->head->rebalances;
     row->evictions = g->head->evictions;
@@ -585,7 +586,7 @@ int lt_groups_delete(struct lt_worker *w, struct lt_conn *conn, const void *body
     if (r < 0)
         return r;
     if (g->machine.member_count != 0)
-        return lt_fail(LEAT_EINUSE, "group %s has %u members", g->name, g->machine.member_count);
+        return lt_fail(LEAT_EINUSE, "group %s has members: %u", g->name, g->machine.member_count);
     lt_worker_log(w, LT_LOG_INFO, "group %s deleted by pid %d", g->name, conn->peer.pid);
     lt_groups_drop(w, g);
     return 0;

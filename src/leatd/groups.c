@@ -287,6 +287,7 @@ static void plan_deadline(struct lt_kept_group *g, int64_t machine_ns)
 
 void lt_groups_settle(struct lt_kept_group *g)
 {
+    g->changes++; /* somebody asked for this step, so something is new */
     int64_t machine_ns = lt_group_step(&g->machine, g->now_ns);
     bool is_empty = g->machine.member_count == 0;
     if (!is_empty)

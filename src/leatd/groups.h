@@ -43,6 +43,8 @@ struct lt_kept_group {
     struct lt_group_topic *topics; /* what somebody subscribes to */
     void *room[2];                 /* for plans */
     size_t room_bytes[2];
+    uint32_t
+        changes; /* of members, owners, state: a description of several messages is of one moment if it stood still */
     uint64_t proposed_round; /* of the proposal that has begun to come */
     int64_t now_ns;          /* of the event that is being taken */
     int64_t deadline_ns;     /* look again then; 0: never */

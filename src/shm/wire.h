@@ -294,7 +294,8 @@ struct
     uint32_t assignor; /* enum leat_assignor */
     uint64_t generation;
     uint32_t members, parts;
-    uint32_t uid, reserved;
+    uint32_t uid;
+    uint32_t changes; /* +1 whenever a member comes or goes or a partition changes hands */
     uint64_t last_rebalance_us;
     uint64_t rebalances, evictions, unowned_us; /* since the group is there */
 };

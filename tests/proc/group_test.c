@@ -683,6 +683,22 @@ TEST(automatic_commits_come_with_the_interval_at_revoke_and_at_close)
     leat_close(s.handle);
 }
 
+TEST(poll_that_sleeps_commits_what_was_handed_out_before)
+{
+    struct stage s = stage_with(1);
+    leat_consumer_options options = options_of("g");
+    options.auto_commit_ms = 100;
+    struct member *a = member_join(s.handle, "a", "t", options);
+    poll_until_said("a+t0");
+    send_to(s.producer, 0, 5);
+    poll_until_read(a, 5);
+    const leat_record *records;
+    CHECK_EQ(CHECK_OK(leat_consumer_poll(a->consumer, 400, &records)), 0); /* longer than the interval */
+    CHECK_EQ(committed_of(a, 0), 5);
+    member_close(a);
+    leat_close(s.handle);
+}
+
 TEST(with_manual_store_commits_take_what_was_stored)
 {
     struct stage s = stage_with(1);

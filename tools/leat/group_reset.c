@@ -258,7 +258,7 @@ static int find_current(struct reset *reset, leat_bus *bus)
     leat_group_info_free(info);
     if (members == 0)
         return CLI_DONE;
-    return cli_fail(reset->cli, "group %s has %d members: only a group without members can be changed",
+    return cli_fail(reset->cli, "group %s has members: %d: only a group without members can be changed",
                     reset->group, members);
 }
 
