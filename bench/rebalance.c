@@ -27,6 +27,7 @@
 #define MAX_ROUNDS 2000
 #define WINDOW_MS 5
 #define PATIENCE_S 20
+#define QUEUED_MAX_NS 20000
 #define SEAT_DIRECTOR 0
 #define SEAT_SURVIVOR 1
 #define SEAT_PRODUCER 2
@@ -49,6 +50,8 @@ static const struct move moves[] = {
 struct figures {
     int count;
     double first[MAX_ROUNDS], all[MAX_ROUNDS], told[MAX_ROUNDS], gap[MAX_ROUNDS], quiet[MAX_ROUNDS];
+    double
+        queued_ns[MAX_ROUNDS]; /* that the new owner waited for its CPU, from the event to the last of that */
 };
 
 struct play {
@@ -245,8 +248,8 @@ static void check_no_gap(struct director *d, int old_owner, uint64_t moved,
                        (unsigned long long)last[p], (unsigned long long)first[p].offset);
 }
 
-static void write_down(struct director *d, uint64_t from, uint64_t moved, uint64_t stays, int heir,
-                       const struct delivery first[STAGE_PARTITIONS])
+static void write_down(struct director *d, uint64_t from, uint64_t queued_ns, uint64_t moved, uint64_t stays,
+                       int heir, const struct delivery first[STAGE_PARTITIONS])
 {
     struct figures *f = &d->play->figures;
     uint64_t earliest = UINT64_MAX, latest = 0, window = bench_ticks_of(WINDOW_MS / 1e3);
@@ -261,7 +264,22 @@ static void write_down(struct director *d, uint64_t from, uint64_t moved, uint64
     f->told[f->count] = bench_ns(d->stage->members[heir].assigned_ticks - from);
     f->gap[f->count] = bench_ns(largest_gap(d, stays, from, from + window, false));
     f->quiet[f->count] = bench_ns(largest_gap(d, stays, from - window, from, true));
+    f->queued_ns[f->count] = (double)queued_ns;
     f->count++;
+}
+
+/* How long a process's first thread has waited for its CPU: somebody else had it. */
+static uint64_t queued_ns(const struct member *m)
+{
+    unsigned long long ran, queued = 0;
+    char path[40];
+    snprintf(path, sizeof path, "/proc/%d/schedstat", m->pid);
+    FILE *stat = fopen(path, "re");
+    if (stat && fscanf(stat, "%llu %llu", &ran, &queued) != 2)
+        queued = 0;
+    if (stat)
+        fclose(stat);
+    return queued;
 }
 
 static void play_round(struct director *d, bool keep)
@@ -277,7 +295,7 @@ static void play_round(struct director *d, bool keep)
     nap_us((WINDOW_MS + 2) * 1000);
     for (int who = 0; who < MEMBERS; who++)
         before[who] = owned(d, who);
-    uint64_t from = strike(d);
+    uint64_t queued_before_ns = queued_ns(&stage->members[heir]), from = strike(d);
     await_outcome(d);
     moved = owned(d, heir) & ~before[heir];
     stays = owned(d, SURVIVOR) & before[SURVIVOR];
@@ -285,13 +303,14 @@ static void play_round(struct director *d, bool keep)
     if (event == KILL)
         d->other = 0; /* nobody wonders that it has ended */
     AWAIT(d, "first records", (handed_after(d, heir, from, first) & moved) == moved);
+    uint64_t queued_after_ns = queued_ns(&stage->members[heir]);
     while (bench_ns(bench_ticks() - from) < (WINDOW_MS + 2) * 1e6)
         nap_us(500);
     if (event == KILL)
         waitpid(victim, NULL, 0);
     check_no_gap(d, 1 - heir, moved, first);
     if (keep)
-        write_down(d, from, moved, stays, heir, first);
+        write_down(d, from, queued_after_ns - queued_before_ns, moved, stays, heir, first);
 }
 
 static void direct(struct bench_crew *crew, int seat, void *arg)
@@ -354,6 +373,27 @@ static int run_play(struct play *play, char *error, size_t error_size)
 
 /* ---- lines --------------------------------------------------------------------------------------------- */
 
+/* Rounds in which a spinning owner had its CPU to itself; all rounds, if those are too few to say something: false. */
+static bool leave_out_queued(struct figures *f)
+{
+    int quiet = 0, kept = 0;
+    for (int i = 0; i < f->count; i++)
+        quiet += f->queued_ns[i] <= QUEUED_MAX_NS;
+    if (quiet < f->count / 10 + 1)
+        return false;
+    for (int i = 0; i < f->count; i++) {
+        if (f->queued_ns[i] > QUEUED_MAX_NS)
+            continue;
+        f->first[kept] = f->first[i];
+        f->all[kept] = f->all[i];
+        f->told[kept] = f->told[i];
+        f->gap[kept] = f->gap[i];
+        f->quiet[kept++] = f->quiet[i];
+    }
+    f->count = kept;
+    return true;
+}
+
 static void less_the_usual(struct figures *f)
 {
     double copy[MAX_ROUNDS];
@@ -368,7 +408,7 @@ static void less_the_usual(struct figures *f)
 struct line {
     char name[64];
     enum bench_placement placement;
-    double queued;
+    bool queued; /* rounds count in which a spinning owner had to wait for its CPU */
     int n;
     char error[256];
     double ratio; /* of p50 of first to the floor's; 0: it is one */
@@ -397,7 +437,7 @@ static void json_line(const struct line *l)
         return;
     }
     bench_json_string("label", bench_placement_names[l->placement]);
-    printf(",\"n\":%d,\"queued\":%.3f", l->n, l->queued);
+    printf(",\"n\":%d,\"queued\":%s", l->n, l->queued ? "true" : "false");
     json_quantiles("first", &l->first);
     if (l->ratio > 0)
         printf(",\"ratio\":%.3f", l->ratio);
@@ -417,7 +457,7 @@ static void table_line(const struct line *l)
         printf("%-47s failed: %s\n", l->name, l->error);
         return;
     }
-    snprintf(placed, sizeof placed, "%s%s", bench_placement_names[l->placement], l->queued > 0.05 ? "!" : "");
+    snprintf(placed, sizeof placed, "%s%s", bench_placement_names[l->placement], l->queued ? "!" : "");
     if (l->all.p50_ns == 0) {
         printf("%-47s %-7s %5d %17s\n", l->name, placed, l->n, table_quantiles(&l->first, a, sizeof a));
         return;
@@ -446,8 +486,8 @@ static void print_head(const struct bench_options *options)
         "\nRebalance, p50/p90/p99 in us. first: from the event to the first record at the new owner; x floor: its "
         "p50 over that of the\nrobust futex (kill) or of one hop; assigned: to on_assigned; all: to a first "
         "record of every partition that moved.\npause: of what stays, beyond the usual gap; quiet: the same "
-        "where nothing happens. A record every %d us a partition,\nand one that waits for the new owner. !: the "
-        "survivor had to wait for its CPU.\n"
+        "where nothing happens. A record every %d us a partition,\nand one that waits for the new owner. n: "
+        "rounds in which a spinning owner had its CPU to itself; !: for want of those, all.\n"
         "Targets, spinning: kill p50 200, p90 500; join and leave p50 200; with cooperative-sticky no pause.\n"
         "%-47s %-7s %5s %17s %7s %17s %17s %17s %17s\n",
         STAGE_TRICKLE_US, "case", "placed", "n", "first", "x floor", "assigned", "all", "pause", "quiet");
@@ -512,7 +552,7 @@ static int run_case(const struct rebalance *r, const struct floors *floors,
     double before_ns = bench_probe();
     if (run_play(play, l.error, sizeof l.error) == 0) {
         l.placement = bench_place(before_ns, bench_probe());
-        l.queued = play->stage.crew.seats[SEAT_SURVIVOR].queued;
+        l.queued = r->spin && !leave_out_queued(f);
         l.n = f->count;
         less_the_usual(f);
         l.first = bench_quantiles_of(f->first, f->count);

@@ -210,6 +210,7 @@ void stage_member(struct stage *stage, int who, int seat)
         .stage = stage, .me = &stage->members[who], .seat = seat, .spins = stage->spins[who]
     };
     bench_prefault(actor.me, sizeof *actor.me);
+    actor.me->pid = getpid();
     int r = leat_open(&actor.bus, stage->bus);
     if (r < 0)
         fail(stage, seat, NULL, "leat_open", r);

@@ -31,12 +31,13 @@ struct delivery {
 /* Written by the member, but for `order`. */
 struct member {
     _Alignas(128) uint32_t order; /* the director's: (number << 8) | enum order */
-    uint32_t done;                /* the last order that was carried out */
-    uint64_t acted_ticks;         /* when that began */
-    uint64_t owned;               /* a bit a partition, as the callbacks say */
-    uint64_t assigned_ticks;      /* of the last on_assigned */
-    uint64_t revoked_ticks;       /* of the last on_revoked */
-    uint32_t epoch, count;        /* of the log */
+    int32_t pid;
+    uint32_t done;           /* the last order that was carried out */
+    uint64_t acted_ticks;    /* when that began */
+    uint64_t owned;          /* a bit a partition, as the callbacks say */
+    uint64_t assigned_ticks; /* of the last on_assigned */
+    uint64_t revoked_ticks;  /* of the last on_revoked */
+    uint32_t epoch, count;   /* of the log */
     struct delivery log[STAGE_LOG];
 };
 
