@@ -172,7 +172,12 @@ int lt_cursor_end(struct lt_cursor *cursor, uint64_t *offset)
     if (r < 0)
         return r;
     r = lt_ring_find_tail(&mapped->view, offset, &pos, &epoch) == LT_RING_CORRUPT ? damaged(cursor) : 0;
-    lt_mapped_drop(mapped);
+    if (cursor->mapped == NULL) { /* a new one: most begin here, and to map it again is another request */
+        cursor->mapped = mapped;
+        cursor->ring = mapped->view;
+    } else {
+        lt_mapped_drop(mapped);
+    }
     return r;
 }
 
