@@ -171,15 +171,18 @@ void lt_consumer_add(leat_consumer *c, struct lt_cursor *cursor)
 void lt_consumer_shed(leat_consumer *c, bool (*goes)(const struct lt_cursor *cursor, uint32_t what),
                       uint32_t what)
 {
-    uint32_t count = c->cursor_count;
-    c->cursor_count = c->turn = 0;
-    for (uint32_t i = 0; i < count; i++) {
+    uint32_t count = c->cursor_count, stay = 0;
+    for (uint32_t i = 0; i < count; i++) { /* those that go to the end */
         struct lt_cursor *cursor = c->cursors[i];
         if (goes == NULL || goes(cursor, what))
-            lt_cursor_close(c, cursor);
-        else
-            lt_consumer_add(c, cursor); /* further down, or where it was */
+            continue;
+        c->cursors[i] = c->cursors[stay];
+        c->cursors[stay++] = cursor;
     }
+    c->cursor_count = c->turn = 0;
+    for (uint32_t i = 0; i < stay; i++)
+        lt_consumer_add(c, c->cursors[i]);
+    lt_cursors_close(c, c->cursors + stay, count - stay);
 }
 
 int lt_consumer_keep_topic(leat_consumer *c, struct lt_attached *topic)

@@ -22,20 +22,28 @@ static void give_entry(leat_bus *bus, struct lt_cursor *cursor)
     pthread_mutex_unlock(&bus->mutex);
 }
 
-static int ask(leat_bus *bus, enum lt_msg_type type, uint32_t entry)
+#define TOGETHER 32u
+
+/* Requests about the entries of these cursors, TOGETHER at most. */
+static void ask(leat_bus *bus, enum lt_msg_type type, struct lt_cursor *const *cursors, int *results,
+                uint32_t count)
 {
-    struct lt_reader_open body = { .entry = entry };
-    struct lt_request request = { .type = type, .body = &body, .body_size = sizeof body };
-    request.remember = type == LT_MSG_READER_OPEN;
-    if (type == LT_MSG_READER_CLOSE) { /* the bodies are alike */
-        request.forget = LT_MSG_READER_OPEN;
-        request.forget_body = &body;
-        request.forget_size = sizeof body;
+    struct lt_reader_open bodies[TOGETHER];
+    struct lt_request requests[TOGETHER];
+    for (uint32_t i = 0; i < count; i++) {
+        bodies[i] = (struct lt_reader_open){ .entry = cursors[i]->entry_number };
+        requests[i] = (struct lt_request){ .type = type, .body = &bodies[i], .body_size = sizeof bodies[i] };
+        requests[i].remember = type == LT_MSG_READER_OPEN;
+        if (type == LT_MSG_READER_CLOSE) { /* the bodies are alike */
+            requests[i].forget = LT_MSG_READER_OPEN;
+            requests[i].forget_body = &bodies[i];
+            requests[i].forget_size = sizeof bodies[i];
+        }
     }
-    return lt_link_call(&bus->link, &request);
+    lt_link_call_all(&bus->link, requests, results, count);
 }
 
-int lt_cursor_open(leat_consumer *c, struct lt_attached *topic, uint32_t partition, struct lt_cursor **out)
+int lt_cursor_new(leat_consumer *c, struct lt_attached *topic, uint32_t partition, struct lt_cursor **out)
 {
     leat_bus *bus = c->handle.bus;
     pthread_mutex_lock(&bus->mutex);
@@ -66,30 +74,88 @@ int lt_cursor_open(leat_consumer *c, struct lt_attached *topic, uint32_t partiti
     cursor->stored = LT_COMMIT_NONE;
     /* [reader.ident] release: pin, keep and committed come before. leatd, or the next worker, loads it with acquire. */
     lt_store_release64(&cursor->entry->ident, LT_READER_IDENT(topic->topic_id, partition, c->bell_number));
-    int r = ask(bus, LT_MSG_READER_OPEN, (uint32_t)entry);
-    if (r < 0) {
-        give_entry(bus, cursor);
-        free(cursor);
-        return r;
-    }
     *out = cursor;
     return 0;
 }
 
-void lt_cursor_close(leat_consumer *c, struct lt_cursor *cursor)
+void lt_cursors_open(leat_consumer *c, struct lt_cursor **cursors, int *results, uint32_t count)
+{
+    for (uint32_t at = 0, some; at < count; at += some) {
+        some = count - at < TOGETHER ? count - at : TOGETHER;
+        ask(c->handle.bus, LT_MSG_READER_OPEN, cursors + at, results + at, some);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (results[i] >= 0)
+            continue;
+        give_entry(c->handle.bus, cursors[i]);
+        free(cursors[i]);
+        cursors[i] = NULL;
+    }
+}
+
+int lt_cursor_open(leat_consumer *c, struct lt_attached *topic, uint32_t partition, struct lt_cursor **out)
+{
+    int r = lt_cursor_new(c, topic, partition, out);
+    if (r == 0)
+        lt_cursors_open(c, out, &r, 1);
+    return r < 0 ? r : 0;
+}
+
+static void end_entry(struct lt_cursor *cursor)
 {
     lt_cursor_unpin(cursor);
     lt_store_release64(&cursor->entry->keep, LT_PIN_NONE);
     /* What counts of it was read with the release, the leave or the eviction; by now the partition may be ours again, and
      * others' commits lie in between. */
     lt_store_release64(&cursor->entry->committed, LT_COMMIT_NONE);
-    ask(c->handle.bus, LT_MSG_READER_CLOSE, cursor->entry_number); /* a bus that is gone reads no mailbox */
+}
+
+static void free_cursor(leat_consumer *c, struct lt_cursor *cursor)
+{
     give_entry(c->handle.bus, cursor);
     lt_cursor_forget(cursor);
     if (cursor->mapped != NULL)
         lt_mapped_drop(cursor->mapped);
     free(cursor->stored_metadata);
     free(cursor);
+}
+
+void lt_cursors_close(leat_consumer *c, struct lt_cursor **cursors, uint32_t count)
+{
+    int results[TOGETHER]; /* a bus that is gone reads no mailbox */
+    for (uint32_t i = 0; i < count; i++)
+        end_entry(cursors[i]);
+    for (uint32_t at = 0, some; at < count; at += some) {
+        some = count - at < TOGETHER ? count - at : TOGETHER;
+        ask(c->handle.bus, LT_MSG_READER_CLOSE, cursors + at, results, some);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        free_cursor(c, cursors[i]);
+}
+
+void lt_cursor_close(leat_consumer *c, struct lt_cursor *cursor)
+{
+    lt_cursors_close(c, &cursor, 1);
+}
+
+void lt_cursors_map(struct lt_cursor **cursors, uint32_t count)
+{
+    for (uint32_t at = 0, some; at < count; at += some) {
+        struct lt_ring_wanted rings[TOGETHER];
+        some = count - at < TOGETHER ? count - at : TOGETHER;
+        for (uint32_t i = 0; i < some; i++)
+            rings[i] = (struct lt_ring_wanted){ .topic = cursors[at + i]->topic,
+                                                .partition = cursors[at + i]->partition,
+                                                .ring = lt_load_acquire32(
+                                                    &cursors[at + i]->part->current_ring) };
+        lt_attached_map_all(rings, some);
+        for (uint32_t i = 0; i < some; i++) {
+            if (rings[i].mapped == NULL)
+                continue;
+            cursors[at + i]->mapped = rings[i].mapped;
+            cursors[at + i]->ring = rings[i].mapped->view;
+        }
+    }
 }
 
 void lt_cursor_forget(struct lt_cursor *cursor)

@@ -53,6 +53,12 @@ struct lt_cursor {
 int lt_cursor_open(leat_consumer *c, struct lt_attached *topic, uint32_t partition,
                    struct lt_cursor **cursor);
 void lt_cursor_close(leat_consumer *c, struct lt_cursor *cursor);
+/* The same in two steps, the second for many together: an entry; leatd's look at it. One that is refused is freed, and NULL. */
+int lt_cursor_new(leat_consumer *c, struct lt_attached *topic, uint32_t partition, struct lt_cursor **cursor);
+void lt_cursors_open(leat_consumer *c, struct lt_cursor **cursors, int *results, uint32_t count);
+void lt_cursors_close(leat_consumer *c, struct lt_cursor **cursors, uint32_t count);
+/* The current rings of new cursors, where most begin. What fails here is met again, and said, when a cursor is placed. */
+void lt_cursors_map(struct lt_cursor **cursors, uint32_t count);
 
 /* The first offset that can be read; 0 or an error. Only loads from the page. */
 uint64_t lt_cursor_beginning(const struct lt_cursor *cursor);

@@ -31,6 +31,9 @@
 #define GOODBYE_MS 1000
 
 /* Positive conditions in here. */
+#define AHEAD \
+    32u /* requests that are said before the first is heard: both sides' sockets have room for so many */
+
 enum { LOST = 1 }; /* the connection ended under the request */
 
 /* A request that is said again to each new worker. */
@@ -152,20 +155,26 @@ static int told_error(const struct lt_link *link, const struct lt_msg *head)
     return lt_fail(head->result, "%.*s", (int)length, length != 0 ? text : leat_strerror(head->result));
 }
 
-/* One request and its answer on fd. The answer's result, or LOST in *lost. Descriptors are handed over only with a
+/* Says a request. 0, LOST or LEAT_ETIMEOUT. */
+static int say(struct lt_link *link, int fd, struct lt_request *request, int64_t deadline_ms)
+{
+    if (request->number == 0)
+        request->number = ++link->number;
+    return send_message(fd, (uint16_t)request->type, request->number, request->body, request->body_size,
+                        deadline_ms);
+}
+
+/* Its answer; `r` is what saying it came to. The answer's result, or LOST in *lost. Descriptors are handed over only with a
  * result that is no error. */
-static int exchange(struct lt_link *link, int fd, struct lt_request *request, bool *lost, int64_t deadline_ms)
+static int hear(struct lt_link *link, int fd, struct lt_request *request, int r, bool *lost,
+                int64_t deadline_ms)
 {
     int fds[FDS_MAX], fd_count = 0;
     struct lt_msg head;
 
     *lost = false;
-    if (request->number == 0)
-        request->number = ++link->number;
-    uint32_t number = request->number;
-    int r = send_message(fd, (uint16_t)request->type, number, request->body, request->body_size, deadline_ms);
     if (r == 0)
-        r = receive_answer(link, fd, (uint16_t)request->type, number, fds, &fd_count, deadline_ms);
+        r = receive_answer(link, fd, (uint16_t)request->type, request->number, fds, &fd_count, deadline_ms);
     if (r == LOST) {
         *lost = true;
         return LEAT_EGONE;
@@ -189,6 +198,13 @@ static int exchange(struct lt_link *link, int fd, struct lt_request *request, bo
     if (request->got != 0)
         memcpy(request->answer, link->buffer + sizeof head, request->got);
     return head.result;
+}
+
+/* One request and its answer on fd. */
+static int exchange(struct lt_link *link, int fd, struct lt_request *request, bool *lost, int64_t deadline_ms)
+{
+    int r = say(link, fd, request, deadline_ms);
+    return hear(link, fd, request, r, lost, deadline_ms);
 }
 
 /* --- standing requests --- */
@@ -492,6 +508,51 @@ int lt_link_call(struct lt_link *link, struct lt_request *request)
     int r = call(link, request);
     pthread_mutex_unlock(&link->mutex);
     return r;
+}
+
+/* Some that are said one behind the other and heard in that order. How many were answered: less than all when the connection is
+ * lost, or was never there. */
+static uint32_t call_some(struct lt_link *link, struct lt_request *requests, int *results, uint32_t count)
+{
+    int64_t deadline_ms = now_ms() + LT_LINK_ANSWER_MS;
+    uint32_t said = 0, heard = 0;
+    bool lost = !link->up || is_gone(link);
+    for (; !lost && said < count; said++) {
+        if (requests[said].forget != 0)
+            forget(link, &requests[said]);
+        lost = say(link, link->fd, &requests[said], deadline_ms) != 0;
+    }
+    for (; !lost && heard < said; heard++) {
+        struct lt_request *request = &requests[heard];
+        int r = hear(link, link->fd, request, 0, &lost, deadline_ms);
+        if (lost || r == LEAT_EGONE || r == LEAT_EPROTO)
+            break;
+        if (r >= 0 && request->remember) {
+            int failed = remember(link, request);
+            r = failed < 0 ? failed : r;
+        }
+        results[heard] = r;
+    }
+    if (said != 0 && heard < count)
+        hang_up(link); /* what comes on this connection now would be taken for another's */
+    return heard;
+}
+
+void lt_link_call_all(struct lt_link *link, struct lt_request *requests, int *results, uint32_t count)
+{
+    pthread_mutex_lock(&link->mutex);
+    for (uint32_t at = 0; at < count;) {
+        uint32_t some = count - at < AHEAD ? count - at : AHEAD;
+        for (uint32_t i = at; i < at + some; i++) {
+            requests[i].number = requests[i].got = 0;
+            requests[i].fd_count = 0;
+        }
+        uint32_t heard = call_some(link, requests + at, results + at, some);
+        for (uint32_t i = at + heard; i < at + some; i++) /* again, and with all patience */
+            results[i] = call(link, &requests[i]);
+        at += some;
+    }
+    pthread_mutex_unlock(&link->mutex);
 }
 
 int lt_link_mend(struct lt_link *link)

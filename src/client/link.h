@@ -70,6 +70,10 @@ void lt_link_close(struct lt_link *link, bool bye);
 /* The answer's result (>= 0), or a negative error with its message. */
 int lt_link_call(struct lt_link *link, struct lt_request *request);
 
+/* The same for several that do not wait for one another: they travel together, for the price of one or two. Errors are in
+ * results; lt_fail's words are the last one's. */
+void lt_link_call_all(struct lt_link *link, struct lt_request *requests, int *results, uint32_t count);
+
 /* The lease thread, after a hang-up: connects again unless somebody did. 0, or LEAT_EGONE: *gone tells whether for good. */
 int lt_link_mend(struct lt_link *link);
 

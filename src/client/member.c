@@ -10,6 +10,7 @@
 #include "client/link.h"
 
 #define NS_PER_MS 1000000ll
+#define TAKE_TOGETHER 32u
 #define ROUNDS 16       /* of SYNC in one turn */
 #define WARM_MS 2000    /* that rings of what was released stay mapped for its return */
 #define PAGE_TRIES 1000 /* an assignment that changes while its pages come */
@@ -694,26 +695,64 @@ static int place(leat_consumer *c, struct lt_cursor *cursor, const struct lt_gro
     return 0;
 }
 
-static int take_row(leat_consumer *c, const struct lt_group_sync_row *row)
+/* What is taken in one go: requests of one kind travel together, since what stays is not read meanwhile. */
+struct taking {
+    const struct lt_group_sync_row *rows[TAKE_TOGETHER];
+    struct lt_cursor *cursors[TAKE_TOGETHER];
+    uint32_t count;
+};
+
+static int take_row(leat_consumer *c, const struct lt_group_sync_row *row, struct taking *taking)
 {
     struct lt_attached *topic;
-    struct lt_cursor *cursor;
     int r = topic_of(c, row->topic_id, &topic);
     if (r < 0)
         return r == LEAT_ENOTOPIC ? 0 : r; /* leatd will say so with the next version */
     if (row->partition >= topic->partition_count)
         return lt_fail(LEAT_EPROTO, "%s: partition %u was assigned; there are %u", topic->name,
                        row->partition, topic->partition_count);
-    r = lt_cursor_open(c, topic, row->partition, &cursor);
+    r = lt_cursor_new(c, topic, row->partition, &taking->cursors[taking->count]);
     if (r < 0)
-        return r == LEAT_ENOTOPIC || r == LEAT_EDELETED ? 0 : r;
-    cursor->grant = row->grant;
-    cursor->lazy = true;
-    r = place(c, cursor, row);
-    if (r < 0)
-        lt_cursor_close(c, cursor);
-    else
-        lt_consumer_add(c, cursor);
+        return r;
+    taking->cursors[taking->count]->grant = row->grant;
+    taking->cursors[taking->count]->lazy = true;
+    taking->rows[taking->count++] = row;
+    return 0;
+}
+
+/* Those that leatd refuses, because their topic is gone, are left out. */
+static int open_all(leat_consumer *c, struct taking *taking)
+{
+    int results[TAKE_TOGETHER], r = 0;
+    uint32_t kept = 0;
+    lt_cursors_open(c, taking->cursors, results, taking->count);
+    for (uint32_t i = 0; i < taking->count; i++) {
+        if (results[i] < 0 && results[i] != LEAT_ENOTOPIC && results[i] != LEAT_EDELETED)
+            r = results[i];
+        if (taking->cursors[i] == NULL)
+            continue;
+        taking->cursors[kept] = taking->cursors[i];
+        taking->rows[kept++] = taking->rows[i];
+    }
+    taking->count = kept;
+    return r;
+}
+
+static int take_all(leat_consumer *c, struct taking *taking)
+{
+    int r = open_all(c, taking);
+    uint32_t placed = 0;
+    lt_cursors_map(taking->cursors, taking->count);
+    for (; placed < taking->count; placed++) {
+        int failed = place(c, taking->cursors[placed], taking->rows[placed]);
+        if (failed < 0) {
+            r = failed;
+            break;
+        }
+        lt_consumer_add(c, taking->cursors[placed]);
+    }
+    lt_cursors_close(c, taking->cursors + placed, taking->count - placed);
+    taking->count = 0;
     return r;
 }
 
@@ -743,10 +782,16 @@ static int take(leat_consumer *c)
 {
     struct lt_member *m = c->member;
     uint32_t before = c->cursor_count;
+    struct taking taking = { .count = 0 };
     int r = lt_consumer_room(c, c->cursor_count + m->row_count);
-    for (uint32_t i = 0; r >= 0 && i < m->row_count; i++)
+    for (uint32_t i = 0; r >= 0 && i < m->row_count; i++) {
         if ((m->rows[i].flags & (LT_SYNC_RELEASE | ROW_HAS_CURSOR)) == 0)
-            r = take_row(c, &m->rows[i]);
+            r = take_row(c, &m->rows[i], &taking);
+        if (r >= 0 && taking.count == TAKE_TOGETHER)
+            r = take_all(c, &taking);
+    }
+    int taken = take_all(c, &taking); /* also when there is no more than that */
+    r = r < 0 ? r : taken;
     if (c->cursor_count != before)
         cool(m);
     if (m->warm_count == 0)

@@ -17,6 +17,8 @@
 
 #define PAGES_AHEAD (64ull << 20) /* topics up to this are mapped with all their pages */
 
+#define MAP_TOGETHER 32u
+
 static void close_fds(const struct lt_request *request)
 {
     for (int i = 0; i < request->fd_count; i++)
@@ -259,24 +261,17 @@ static int map_ring(struct lt_mapped *m, const struct lt_ring_attach_answer *ans
     return 0;
 }
 
-static int attach_ring(struct lt_attached *topic, uint32_t partition, uint32_t ring, enum lt_map_how how,
-                       struct lt_mapped **out)
+/* What leatd has answered. */
+static int take_ring(struct lt_attached *topic, uint32_t partition, uint32_t ring, enum lt_map_how how,
+                     struct lt_request *request, struct lt_mapped **out)
 {
+    const struct lt_ring_attach_answer *answer = request->answer;
     bool write = how == LT_MAP_WRITE;
-    struct lt_ring_attach body = { topic->topic_id, partition, ring, write };
-    struct lt_ring_attach_answer answer = { 0 };
-    struct lt_request request = { .type = LT_MSG_RING_ATTACH,
-                                  .body = &body,
-                                  .body_size = sizeof body,
-                                  .answer = &answer,
-                                  .answer_size = sizeof answer };
     struct lt_mapped *m = NULL;
-    int r = lt_link_call(&topic->bus->link, &request);
-    if (r < 0)
-        return r;
-    if (request.got != sizeof answer || request.fd_count != 1) {
+    int r = 0;
+    if (request->got != sizeof *answer || request->fd_count != 1) {
         r = lt_fail(LEAT_EPROTO, "%s: partition %u: ring %u was answered with %u bytes and %d descriptors",
-                    topic->name, partition, ring, request.got, request.fd_count);
+                    topic->name, partition, ring, request->got, request->fd_count);
     } else if ((m = calloc(1, sizeof *m)) == NULL) {
         r = lt_fail(LEAT_ENOMEM, "%s: %zu bytes", topic->name, sizeof *m);
     } else {
@@ -285,9 +280,9 @@ static int attach_ring(struct lt_attached *topic, uint32_t partition, uint32_t r
         m->ring = ring;
         m->write = write;
         m->references = 1;
-        r = map_ring(m, &answer, request.fds[0], how == LT_MAP_LAZY);
+        r = map_ring(m, answer, request->fds[0], how == LT_MAP_LAZY);
     }
-    close_fds(&request);
+    close_fds(request);
     if (r < 0 || m == NULL) {
         free(m);
         return r;
@@ -298,15 +293,73 @@ static int attach_ring(struct lt_attached *topic, uint32_t partition, uint32_t r
     return 0;
 }
 
-int lt_attached_map(struct lt_attached *topic, uint32_t partition, uint32_t ring, enum lt_map_how how,
-                    struct lt_mapped **mapped)
+static int attach_ring(struct lt_attached *topic, uint32_t partition, uint32_t ring, enum lt_map_how how,
+                       struct lt_mapped **out)
 {
-    bool write = how == LT_MAP_WRITE;
-    int r = 0;
-    pthread_mutex_lock(&topic->bus->mutex);
+    struct lt_ring_attach body = { topic->topic_id, partition, ring, how == LT_MAP_WRITE };
+    struct lt_ring_attach_answer answer = { 0 };
+    struct lt_request request = { .type = LT_MSG_RING_ATTACH,
+                                  .body = &body,
+                                  .body_size = sizeof body,
+                                  .answer = &answer,
+                                  .answer_size = sizeof answer };
+    int r = lt_link_call(&topic->bus->link, &request);
+    return r < 0 ? r : take_ring(topic, partition, ring, how, &request, out);
+}
+
+static struct lt_mapped *find_ring(const struct lt_attached *topic, uint32_t partition, uint32_t ring,
+                                   bool write)
+{
     struct lt_mapped *m = topic->mapped[partition];
     while (m != NULL && (m->ring != ring || m->write != write))
         m = m->next;
+    return m;
+}
+
+void lt_attached_map_all(struct lt_ring_wanted *wanted, uint32_t count)
+{
+    struct lt_ring_attach bodies[MAP_TOGETHER];
+    struct lt_ring_attach_answer answers[MAP_TOGETHER] = { 0 };
+    struct lt_request requests[MAP_TOGETHER];
+    int results[MAP_TOGETHER];
+    uint32_t asked[MAP_TOGETHER], n = 0;
+    if (count == 0)
+        return;
+    leat_bus *bus = wanted[0].topic->bus;
+    pthread_mutex_lock(&bus->mutex);
+    for (uint32_t i = 0; i < count; i++) {
+        struct lt_ring_wanted *ring = &wanted[i];
+        ring->mapped = find_ring(ring->topic, ring->partition, ring->ring, false);
+        if (ring->mapped != NULL) {
+            ring->mapped->references++;
+            continue;
+        }
+        if (n == MAP_TOGETHER)
+            continue;
+        bodies[n] = (struct lt_ring_attach){ ring->topic->topic_id, ring->partition, ring->ring, false };
+        requests[n] = (struct lt_request){ .type = LT_MSG_RING_ATTACH,
+                                           .body = &bodies[n],
+                                           .body_size = sizeof bodies[n],
+                                           .answer = &answers[n],
+                                           .answer_size = sizeof answers[n] };
+        asked[n++] = i;
+    }
+    lt_link_call_all(&bus->link, requests, results, n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct lt_ring_wanted *ring = &wanted[asked[i]];
+        if (results[i] >= 0 &&
+            take_ring(ring->topic, ring->partition, ring->ring, LT_MAP_LAZY, &requests[i], &ring->mapped) < 0)
+            ring->mapped = NULL;
+    }
+    pthread_mutex_unlock(&bus->mutex);
+}
+
+int lt_attached_map(struct lt_attached *topic, uint32_t partition, uint32_t ring, enum lt_map_how how,
+                    struct lt_mapped **mapped)
+{
+    int r = 0;
+    pthread_mutex_lock(&topic->bus->mutex);
+    struct lt_mapped *m = find_ring(topic, partition, ring, how == LT_MAP_WRITE);
     if (m != NULL) {
         m->references++;
         *mapped = m;
