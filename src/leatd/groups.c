@@ -345,6 +345,7 @@ void lt_groups_tick(struct lt_worker *w, int64_t now_ns)
 
 /* --- deaths --- */
 
+/* Settling is the caller's. */
 static void member_gone(struct lt_kept_group *g, uint32_t m, enum lt_group_why why)
 {
     struct lt_agent *agent = &g->agents[m];
@@ -358,24 +359,30 @@ static void member_gone(struct lt_kept_group *g, uint32_t m, enum lt_group_why w
     } else {
         lt_group_evict(&g->machine, m, why, g->now_ns);
     }
-    lt_groups_settle(g);
 }
 
 void lt_groups_bell_gone(struct lt_worker *w, uint32_t bell)
 {
     uint32_t m;
     struct lt_kept_group *g = lt_groups_of_bell(w, bell, &m);
-    if (g)
-        member_gone(g, m, LT_WHY_LEAVE);
+    if (!g)
+        return;
+    member_gone(g, m, LT_WHY_LEAVE);
+    lt_groups_settle(g);
 }
 
+/* One plan a group, however many of its members were this client's: none of them is an heir. */
 void lt_groups_client_gone(struct lt_worker *w, const struct lt_client *client)
 {
-    for (uint32_t b = 0; b < LT_BELLS; b++) {
-        uint32_t m;
-        struct lt_kept_group *g = lt_groups_of_bell(w, b, &m);
-        if (g && g->agents[m].client == client->id)
-            member_gone(g, m, LT_WHY_DIED);
+    for (struct lt_kept_group *g = w->groups; g; g = g->next) {
+        bool was_here = false;
+        for (uint32_t m = 0; m < g->machine.member_room; m++)
+            if (is_watched(g, m) && g->agents[m].client == client->id) {
+                member_gone(g, m, LT_WHY_DIED);
+                was_here = true;
+            }
+        if (was_here)
+            lt_groups_settle(g);
     }
 }
 

@@ -1152,3 +1152,45 @@ TEST(descriptor_is_readable_when_the_group_has_news)
     poll_until_said("a-t1 b+t1");
     leat_close(s.handle);
 }
+
+/* ---- several members of one process ---- */
+
+ROLE(three)
+{
+    leat_bus *bus = role_open();
+    leat_consumer *consumers[3];
+    const leat_record *records;
+    leat_consumer_options options = options_of("g");
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(leat_consumer_open(&consumers[i], bus, &options));
+        CHECK_OK(leat_consumer_subscribe(consumers[i], (const char *[]){ "t" }, 1));
+    }
+    for (;;)
+        for (int i = 0; i < 3; i++)
+            CHECK_OK(leat_consumer_poll(consumers[i], 1, &records));
+}
+
+static leat_group_info *settled(leat_bus *bus, int count)
+{
+    leat_group_info *info = NULL;
+    WAIT_UNTIL((leat_group_info_free(info), poll_all(),
+                leat_group_describe(bus, "g", &info) == 0 && info->member_count == count &&
+                    strcmp(info->state, "stable") == 0),
+               PATIENCE_S);
+    return info;
+}
+
+TEST(death_of_a_process_with_several_members_is_one_rebalance)
+{
+    struct stage stage = stage_with(8);
+    member_join(stage.handle, "a", "t", options_of("g"));
+    struct child *three = bus_spawn(stage.bus, three);
+    leat_group_info *before = settled(stage.handle, 4);
+    child_kill(three);
+    leat_group_info *after = settled(stage.handle, 1);
+    CHECK_EQ(after->generation, before->generation + 1);
+    CHECK_EQ(after->rebalances, before->rebalances + 1);
+    CHECK_EQ(after->evictions, before->evictions + 3);
+    leat_group_info_free(before);
+    leat_group_info_free(after);
+}
