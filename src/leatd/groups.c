@@ -274,6 +274,14 @@ static bool is_watched(const struct lt_kept_group *g, uint32_t m)
     return g->machine.members[m].used && !g->machine.members[m].away;
 }
 
+/* Of an empty group. A clock that was put back makes it no longer than it was at first. */
+static int64_t retention_left_ms(const struct lt_kept_group *g)
+{
+    int64_t whole_ms = (int64_t)g->w->config.group_retention_ms;
+    int64_t left_ms = (int64_t)g->head->empty_since_ms + whole_ms - lt_clock_real_ms();
+    return left_ms < 0 ? 0 : left_ms < whole_ms ? left_ms : whole_ms;
+}
+
 static void plan_deadline(struct lt_kept_group *g, int64_t machine_ns)
 {
     g->deadline_ns = machine_ns;
@@ -281,7 +289,7 @@ static void plan_deadline(struct lt_kept_group *g, int64_t machine_ns)
         if (is_watched(g, m))
             earlier(&g->deadline_ns, next_look(&g->agents[m], g->now_ns));
     if (g->machine.member_count == 0 && g->w->config.group_retention_ms != 0)
-        earlier(&g->deadline_ns, g->now_ns + g->w->config.group_retention_ms * NS_PER_MS);
+        earlier(&g->deadline_ns, g->now_ns + retention_left_ms(g) * NS_PER_MS);
     plan_look(g->w, g->deadline_ns);
 }
 
@@ -318,9 +326,8 @@ static void evict_hung(struct lt_kept_group *g)
 
 static bool has_expired(const struct lt_kept_group *g)
 {
-    uint64_t since_ms = g->head->empty_since_ms, retention_ms = g->w->config.group_retention_ms;
-    return g->machine.member_count == 0 && since_ms != 0 && retention_ms != 0 &&
-           (uint64_t)lt_clock_real_ms() - since_ms >= retention_ms;
+    return g->machine.member_count == 0 && g->head->empty_since_ms != 0 &&
+           g->w->config.group_retention_ms != 0 && retention_left_ms(g) == 0;
 }
 
 void lt_groups_tick(struct lt_worker *w, int64_t now_ns)

@@ -1194,3 +1194,23 @@ TEST(death_of_a_process_with_several_members_is_one_rebalance)
     leat_group_info_free(before);
     leat_group_info_free(after);
 }
+
+/* ---- groups without members ---- */
+
+TEST(empty_group_is_forgotten_however_often_topics_come)
+{
+    struct bus *bus = bus_start("--log-level", "warn", "--group-retention", "500");
+    bus_topic(bus, "t");
+    leat_bus *handle = bus_open(bus);
+    CHECK_OK(leat_group_reset(handle, "g", &(leat_offset){ .topic = "t", .offset = 0 }, 1));
+    double until = now_s() + 5 * test_slowdown();
+    leat_group_info *info = NULL;
+    leat_topic_options options = LEAT_TOPIC_OPTIONS;
+    options.ring_size = 64 << 10;
+    do {
+        CHECK(now_s() < until);
+        leat_group_info_free(info);
+        CHECK_OK(leat_topic_create(handle, "u", &options));
+        CHECK_OK(leat_topic_delete(handle, "u"));
+    } while (leat_group_describe(handle, "g", &info) != LEAT_ENOGROUP);
+}
