@@ -589,15 +589,25 @@ static bool has_gates(const struct lt_kept_group *g)
     return false;
 }
 
+/* Somebody has it, or will: not when they have all gone on to other topics. */
+static bool is_wanted(const struct lt_kept_group *g, uint32_t p)
+{
+    const struct lt_group *machine = &g->machine;
+    if (machine->parts[p].owner != LT_NOBODY || machine->adopting)
+        return true;
+    for (uint32_t t = 0; t < machine->topic_count; t++)
+        if (machine->topics[t].id == machine->parts[p].topic_id)
+            return true;
+    return false;
+}
+
 uint64_t lt_groups_keep(const struct lt_part *part)
 {
     uint64_t lowest = LT_PIN_NONE;
     for (uint32_t i = 0; i < part->group_count; i++) {
         struct lt_kept_group *g = part->groups[i].group;
         uint32_t p = part->groups[i].place;
-        /* Nobody reads it for them: they have gone on to other topics. */
-        if (!has_gates(g) ||
-            (g->machine.parts[p].owner == LT_NOBODY && g->machine.parts[p].target == LT_NOBODY))
+        if (!has_gates(g) || !is_wanted(g, p))
             continue;
         uint64_t committed = lt_groups_committed(g, p);
         if (committed == LT_COMMIT_NONE)

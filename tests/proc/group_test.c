@@ -1214,3 +1214,28 @@ TEST(empty_group_is_forgotten_however_often_topics_come)
         CHECK_OK(leat_topic_delete(handle, "u"));
     } while (leat_group_describe(handle, "g", &info) != LEAT_ENOGROUP);
 }
+/* ---- gates ---- */
+
+TEST(gate_keeps_what_nobody_has_yet_while_others_may_join)
+{
+    struct stage stage = stage_with(1);
+    bus_topic(stage.bus, "kept", .on_full = LEAT_ERROR);
+    leat_producer *producer = open_producer(stage.handle, "kept", NULL);
+    leat_consumer_options options = options_of("g");
+    options.gate = 1;
+    struct member *a = member_join(stage.handle, "a", "kept", options);
+    send_to(producer, 0, 10);
+    poll_until_read(a, 10);
+    CHECK_OK(leat_consumer_commit(a->consumer, LEAT_SYNC));
+    member_close(a);
+
+    options.join_delay_ms = 700;
+    struct member *b = member_join(stage.handle, "b", "kept", options);
+    leat_record record = { .value = "x", .value_size = 1 };
+    int r = 0, sent = 0;
+    for (; r == 0 && sent < 5000; sent++)
+        r = leat_producer_send_to(producer, 0, &record, NULL);
+    CHECK_EQ(r, LEAT_EFULL);
+    poll_until_read(b, (uint64_t)sent - 1);
+    CHECK_EQ(b->first_offset[0], 10);
+}
