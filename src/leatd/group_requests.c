@@ -113,7 +113,9 @@ static int join_again(struct lt_kept_group *g, uint32_t m, const struct lt_peer 
     bool refreshed = false;
     if (changed || !was_named)
         r = lt_groups_refresh(g, &refreshed);
-    if (r == 0 && (changed || refreshed))
+    /* What was adopted for it is what it owned; the plan that waits for it is still to come. */
+    bool awaited = !was_named && g->machine.adopting;
+    if (r == 0 && (changed || refreshed) && !awaited)
         lt_group_changed(&g->machine, LT_WHY_SUBSCRIPTION, g->now_ns);
     lt_groups_settle(g);
     return r;

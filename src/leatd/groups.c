@@ -806,7 +806,7 @@ void lt_groups_sit_down(struct lt_kept_group *g, uint32_t m, const struct lt_cli
     seat->client = client->id;
     seat->bell = join->bell;
     seat->fence = w->coordinator->members[join->bell].fence;
-    seat->away_ms = 0;
+    lt_store_release64(&seat->away_ms, 0); /* behind the three above: until then it is away */
     if (seat->serial == serial)
         return; /* a static member that is back */
     name_agent(g, m, join->client_id, join->instance_id, serial);
@@ -827,6 +827,7 @@ static int take_seat(struct lt_kept_group *g, uint32_t m)
     struct lt_group_member *member = &g->machine.members[m];
     name_agent(g, m, seat->client_id, seat->instance_id, seat->serial);
     member->used = true;
+    member->joined = seat->serial; /* they were given in the order of joining */
     member->rebalance_timeout_ns = 60000 * NS_PER_MS;
     agent->max_poll_interval_ns = 300000 * NS_PER_MS;
     agent->session_timeout_ns = (int64_t)seat->session_timeout_ms * NS_PER_MS;

@@ -1239,3 +1239,38 @@ TEST(gate_keeps_what_nobody_has_yet_while_others_may_join)
     poll_until_read(b, (uint64_t)sent - 1);
     CHECK_EQ(b->first_offset[0], 10);
 }
+
+/* ---- a new worker ---- */
+
+TEST(restart_of_the_worker_that_moves_nothing_is_no_generation_for_those_who_stand_by_either)
+{
+    struct stage stage = stage_with(1);
+    member_join(stage.handle, "a", "t", options_of("g"));
+    poll_until_said("a+t0");
+    member_join(stage.handle, "b", "t", options_of("g"));
+    leat_group_info *before = settled(stage.handle, 2);
+    bus_wait_worker(stage.bus, bus_kill_worker(stage.bus));
+    leat_group_info *after = settled(stage.handle, 2);
+    CHECK_EQ(after->generation, before->generation);
+    CHECK_EQ(after->rebalances, before->rebalances);
+    leat_group_info_free(before);
+    leat_group_info_free(after);
+}
+
+TEST(heir_of_a_failover_group_is_the_heir_for_a_new_worker_too)
+{
+    struct stage stage = stage_with(1);
+    leat_consumer_options options = options_of("g");
+    options.assignor = LEAT_FAILOVER;
+    struct member *a = member_join(stage.handle, "a", "t", options);
+    poll_until_said("a+t0");
+    member_join(stage.handle, "b", "t", options);
+    leat_group_info_free(settled(stage.handle, 2));
+    member_close(a);
+    poll_until_said("a-t0 b+t0");
+    member_join(stage.handle, "c", "t", options); /* in a's seat */
+    leat_group_info_free(settled(stage.handle, 2));
+    bus_wait_worker(stage.bus, bus_kill_worker(stage.bus));
+    leat_group_info_free(settled(stage.handle, 2));
+    CHECK_STR(said, "");
+}
