@@ -660,6 +660,44 @@ static uint32_t member_of(const struct lt_kept_group *g, uint32_t serial)
     return LT_NOBODY;
 }
 
+/* What comes in several messages is nobody's target before the last one. */
+static int begin_proposal(struct lt_kept_group *g, uint64_t round)
+{
+    uint32_t room = g->machine.part_room;
+    uint32_t *proposed = realloc(g->proposed, room * sizeof *proposed);
+    if (!proposed)
+        return lt_fail(LEAT_ENOMEM, "no memory for an assignment of %u partitions", room);
+    for (uint32_t p = 0; p < room; p++)
+        proposed[p] = LT_NOBODY;
+    g->proposed = proposed;
+    g->proposed_room = room;
+    g->proposed_round = round;
+    return 0;
+}
+
+static int take_proposed_row(struct lt_kept_group *g, const struct lt_group_propose_row *row)
+{
+    uint32_t p = lt_groups_place(g, row->topic_id, row->partition);
+    uint32_t m = member_of(g, row->serial);
+    if (p == LT_NOBODY || p >= g->proposed_room || m == LT_NOBODY)
+        return lt_fail(LEAT_EINVAL, "group %s: topic %u, partition %u to member %u: no such %s", g->name,
+                       row->topic_id, row->partition, row->serial, m == LT_NOBODY ? "member" : "partition");
+    if (g->proposed[p] != LT_NOBODY && g->proposed[p] != m)
+        return lt_fail(LEAT_EINVAL, "group %s: topic %u, partition %u is given to two members", g->name,
+                       row->topic_id, row->partition);
+    g->proposed[p] = m;
+    return 0;
+}
+
+/* All of it, or with `refused` nothing, which is refused. */
+static int end_proposal(struct lt_kept_group *g, uint32_t m, uint64_t round, bool refused)
+{
+    struct lt_group *machine = &g->machine;
+    for (uint32_t p = 0; p < machine->part_room; p++)
+        machine->parts[p].target = refused || p >= g->proposed_room ? LT_NOBODY : g->proposed[p];
+    return lt_group_proposed(machine, m, round, g->now_ns);
+}
+
 int lt_groups_propose(struct lt_worker *w, struct lt_conn *conn, const void *body, uint32_t body_bytes,
                       void *out, uint32_t out_room, uint32_t *size)
 {
@@ -679,33 +717,17 @@ int lt_groups_propose(struct lt_worker *w, struct lt_conn *conn, const void *bod
     if (machine->leader != me || machine->round != request->round)
         return lt_fail(LEAT_EFENCED, "group %s: round %llu is over", g->name,
                        (unsigned long long)request->round);
-    if (g->proposed_round != request->round) { /* its first message */
-        g->proposed_round = request->round;
-        for (uint32_t p = 0; p < machine->part_room; p++)
-            machine->parts[p].target = LT_NOBODY;
-    }
-    for (uint32_t i = 0; r == 0 && i < request->count; i++) {
-        uint32_t p = lt_groups_place(g, rows[i].topic_id, rows[i].partition);
-        uint32_t m = member_of(g, rows[i].serial);
-        if (p == LT_NOBODY || m == LT_NOBODY)
-            r = lt_fail(LEAT_EINVAL, "group %s: topic %u, partition %u to member %u: no such %s", g->name,
-                        rows[i].topic_id, rows[i].partition, rows[i].serial,
-                        p == LT_NOBODY ? "partition" : "member");
-        else if (machine->parts[p].target != LT_NOBODY && machine->parts[p].target != m)
-            r = lt_fail(LEAT_EINVAL, "group %s: topic %u, partition %u is given to two members", g->name,
-                        rows[i].topic_id, rows[i].partition);
-        else
-            machine->parts[p].target = m;
-    }
+    if (g->proposed_round != request->round) /* its first message */
+        r = begin_proposal(g, request->round);
+    for (uint32_t i = 0; r == 0 && i < request->count; i++)
+        r = take_proposed_row(g, &rows[i]);
     if (r < 0) {
-        for (uint32_t p = 0; p < machine->part_room; p++)
-            machine->parts[p].target = LT_NOBODY; /* which refuses it */
         char why[LT_MSG_TEXT];
         snprintf(why, sizeof why, "%s", lt_fail_text());
-        lt_group_proposed(machine, me, request->round, g->now_ns);
-        r = lt_fail(LEAT_EINVAL, "%s", why);
+        end_proposal(g, me, request->round, true);
+        r = lt_fail(r, "%s", why);
     } else if (request->last) {
-        r = lt_group_proposed(machine, me, request->round, g->now_ns);
+        r = end_proposal(g, me, request->round, false);
     }
     lt_groups_settle(g);
     return r;

@@ -683,6 +683,7 @@ static void free_group(struct lt_kept_group *g)
     free(g->machine.parts);
     free(g->agents);
     free(g->topics);
+    free(g->proposed);
     free(g->room[0]);
     free(g->room[1]);
     free(g);

@@ -46,8 +46,10 @@ struct lt_kept_group {
     uint32_t
         changes; /* of members, owners, state: a description of several messages is of one moment if it stood still */
     uint64_t proposed_round; /* of the proposal that has begun to come */
-    int64_t now_ns;          /* of the event that is being taken */
-    int64_t deadline_ns;     /* look again then; 0: never */
+    uint32_t *proposed;      /* [proposed_room] by part; targets once all of it is there */
+    uint32_t proposed_room;
+    int64_t now_ns;      /* of the event that is being taken */
+    int64_t deadline_ns; /* look again then; 0: never */
 };
 
 static inline struct lt_group_seat *lt_seat(struct lt_kept_group *g, uint32_t m)

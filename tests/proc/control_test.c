@@ -818,3 +818,80 @@ TEST(leatd_that_cannot_have_its_directory_says_why)
         printf("%s", output);
     }
 }
+
+/* ---- a leader's assignment in several messages ---- */
+
+static struct lt_membership join_raw(int fd, const char *group, const char *topic, uint32_t assignor)
+{
+    struct lt_consumer_open consumer = { .consumer = 1, .bell = UINT32_MAX };
+    CHECK_EQ(control_ask(fd, LT_MSG_CONSUMER_OPEN, &consumer, sizeof consumer, &answer), 0);
+    struct {
+        struct lt_group_join join;
+        char names[16];
+    } body = { .join = { .bell = answer.consumer.bell,
+                         .assignor = assignor,
+                         .max_poll_interval_ms = 60000,
+                         .rebalance_timeout_ms = 60000,
+                         .session_timeout_ms = 1 } };
+    snprintf(body.join.group, sizeof body.join.group, "%s", group);
+    body.join.topic_bytes = (uint32_t)snprintf(body.names, sizeof body.names, "=%s", topic) + 1;
+    CHECK_EQ(control_ask(fd, LT_MSG_GROUP_JOIN, &body, sizeof body.join + body.join.topic_bytes, &answer), 0);
+    struct lt_group_join_answer joined;
+    memcpy(&joined, answer.bytes, sizeof joined);
+    return (struct lt_membership){ .bell = body.join.bell, .serial = joined.serial };
+}
+
+/* How many rows it is told, and how many of them it shall release. */
+static int sync_raw(int fd, struct lt_membership member, int *released)
+{
+    struct lt_group_sync body = { .member = member };
+    int rows = control_ask(fd, LT_MSG_GROUP_SYNC, &body, sizeof body, &answer);
+    const struct lt_group_sync_answer *reply = (const void *)answer.bytes;
+    *released = 0;
+    for (int i = 0; i < rows; i++)
+        *released += (reply->rows[i].flags & LT_SYNC_RELEASE) != 0;
+    return rows;
+}
+
+static int propose_raw(int fd, struct lt_membership leader, uint32_t topic, uint32_t partition,
+                       uint32_t serial, bool last)
+{
+    struct lt_group_view view = { .member = leader };
+    struct {
+        struct lt_group_propose head;
+        struct lt_group_propose_row row;
+    } body = { .head = { .member = leader, .count = 1, .last = last },
+               .row = { .serial = serial, .topic_id = topic, .partition = partition } };
+    CHECK(control_ask(fd, LT_MSG_GROUP_VIEW, &view, sizeof view, &answer) >= 0);
+    struct lt_group_view_answer round;
+    memcpy(&round, answer.bytes, sizeof round);
+    body.head.round = round.round;
+    return control_ask(fd, LT_MSG_GROUP_PROPOSE, &body, sizeof body, &answer);
+}
+
+TEST(assignment_that_has_not_come_whole_moves_nothing)
+{
+    struct bus *bus = bus_start();
+    bus_topic(bus, "t", .partitions = 2);
+    int leader_fd = connect_client(bus), other_fd = connect_client(bus), released;
+    struct lt_topic_attach attach = { .name = "t" };
+    CHECK_EQ(control_ask(leader_fd, LT_MSG_TOPIC_ATTACH, &attach, sizeof attach, &answer), 0);
+    uint32_t topic = answer.topic_attach.topic_id;
+    control_close_fds(&answer);
+
+    struct lt_membership leader = join_raw(leader_fd, "g", "t", LEAT_CUSTOM);
+    CHECK_EQ(propose_raw(leader_fd, leader, topic, 0, leader.serial, false), 0);
+    CHECK_EQ(sync_raw(leader_fd, leader, &released), 0);
+    CHECK_EQ(propose_raw(leader_fd, leader, topic, 1, leader.serial, true), 0);
+    CHECK_EQ(sync_raw(leader_fd, leader, &released), 2);
+
+    struct lt_membership other = join_raw(other_fd, "g", "t", LEAT_CUSTOM);
+    CHECK_EQ(propose_raw(leader_fd, leader, topic, 0, other.serial, false), 0);
+    CHECK_EQ(sync_raw(leader_fd, leader, &released), 2);
+    CHECK_EQ(released, 0);
+    CHECK_EQ(propose_raw(leader_fd, leader, topic, 1, leader.serial, true), 0);
+    CHECK_EQ(sync_raw(leader_fd, leader, &released), 2);
+    CHECK_EQ(released, 1);
+    close(leader_fd);
+    close(other_fd);
+}
