@@ -77,9 +77,8 @@ int lt_member_make(leat_consumer *c)
     m->word = &m->nobody;
     m->box = &c->handle.bus->mailbox->members[c->bell_number];
     m->reports_end = &m->reports;
-    int64_t third_ms = c->options.max_poll_interval_ms / 3;
-    if (third_ms < LT_SLEEP_NS / NS_PER_MS)
-        c->sleep_ns = (third_ms > 0 ? third_ms : 1) * NS_PER_MS;
+    if (c->options.max_poll_interval_ms < 3 * LT_SLEEP_NS / NS_PER_MS) /* it may be INT64_MAX */
+        c->sleep_ns = c->options.max_poll_interval_ms * NS_PER_MS / 3;
     return 0;
 }
 

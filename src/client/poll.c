@@ -389,10 +389,10 @@ static int spin(leat_consumer *c, int64_t until_ns, int64_t *now_ns)
                 return n;
         }
         *now_ns = lt_clock_mono_ns();
+        beat(c);
         if (*now_ns >= knock_ns) {
             knock_ns = *now_ns + HOLE_NS;
             lt_consumer_knock(c);
-            beat(c);
         }
     } while (*now_ns < until_ns);
     return 0;

@@ -265,7 +265,8 @@ static void earlier(int64_t *deadline_ns, int64_t at_ns)
 static int64_t next_look(const struct lt_agent *agent, int64_t now_ns)
 {
     int64_t late_ns = agent->polled_ns + agent->max_poll_interval_ns;
-    int64_t look_ns = now_ns + agent->max_poll_interval_ns / POLL_LOOKS + 1;
+    int64_t pause_ns = agent->max_poll_interval_ns / POLL_LOOKS;
+    int64_t look_ns = now_ns + (pause_ns > NS_PER_MS ? pause_ns : NS_PER_MS); /* whatever a member asks for */
     return look_ns < late_ns || late_ns <= now_ns ? look_ns : late_ns;
 }
 

@@ -1274,3 +1274,22 @@ TEST(heir_of_a_failover_group_is_the_heir_for_a_new_worker_too)
     leat_group_info_free(settled(stage.handle, 2));
     CHECK_STR(said, "");
 }
+
+/* ---- polls that wait ---- */
+
+/* A few tries: others may keep this process from running for so long. */
+TEST(member_that_spins_in_poll_does_not_hang)
+{
+    struct stage stage = stage_with(1);
+    leat_consumer_options options = options_of("g");
+    options.max_poll_interval_ms = 8;
+    options.spin_us = -1;
+    struct member *a = member_new(stage.handle, "a", options);
+    int tries = 0;
+    do {
+        CHECK(++tries < 10);
+        CHECK_OK(leat_consumer_subscribe(a->consumer, (const char *[]){ "t" }, 1));
+        member_poll(a, 200);
+    } while (a->result == LEAT_EFENCED);
+    CHECK_EQ(a->result, 0);
+}
