@@ -185,7 +185,7 @@ static void sit_down(struct coordinator *c, uint32_t m, uint32_t actor, uint32_t
     c->bell[m] = (uint8_t)(actor + 1);
     c->seat_bell[m] = (uint8_t)(actor + 1);
     lt_store_relaxed32(&seat->fence, lt_load_relaxed32(&shared->words[actor].fence));
-    lt_store_relaxed64(&seat->away_ms, 0);
+    lt_store_release64(&seat->away_ms, 0);
     if (c->serial[m] == serial)
         return; /* a static member that is back */
     name(c, m, actor, serial);
@@ -419,6 +419,7 @@ static void take_seat(struct coordinator *c, uint32_t m)
     uint32_t actor = c->seat_bell[m] - 1u;
     name(c, m, actor, lt_load_relaxed32(&shared->seats[m].serial));
     member->used = true;
+    member->joined = c->serial[m];
     member->rebalance_timeout_ns = TIMEOUT_NS * (m + 1);
     if (lt_load_relaxed64(&shared->seats[m].away_ms) != 0) {
         member->away = true;

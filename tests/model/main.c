@@ -40,7 +40,7 @@ static double now(void)
 static void print_line(const struct config *c, const struct outcome *o)
 {
     printf(
-        "%-12s %-5s %10llu states %11llu steps %9llu kills %7llu stops %8llu runs %6.1f s %7.0f/s %s  %s\n",
+        "%-21s %-5s %10llu states %11llu steps %9llu kills %7llu stops %8llu runs %6.1f s %7.0f/s %s  %s\n",
         c->name, memory_names[c->memory], (unsigned long long)o->states, (unsigned long long)o->transitions,
         (unsigned long long)o->kills, (unsigned long long)o->stops, (unsigned long long)o->runs, o->seconds,
         (double)o->states / o->seconds, o->cut ? "cut" : "all", c->what);

@@ -62,19 +62,21 @@ static void join(struct actor *me)
     ask(me, ASK_STAND, 0); /* evicted between the two: the fence says so */
 }
 
-/* lt_cursor_close of each */
+/* lt_cursors_close */
 static void close_cursors(struct actor *me, uint8_t parts)
 {
     struct member *m = &me->member;
-    for (uint32_t p = 0; p < config->parts; p++) {
-        if (!(parts & 1u << p))
-            continue;
-        lt_store_release64(&entry_of(me, p)->committed, LT_COMMIT_NONE);
-        ask(me, ASK_CLOSE, (uint8_t)(1u << p));
-        m->idents &= (uint8_t) ~(1u << p);
-        m->held &= (uint8_t) ~(1u << p);
-        m->position[p] = m->grant[p] = 0;
-    }
+    if (parts == 0)
+        return;
+    for (uint32_t p = 0; p < config->parts; p++)
+        if (parts & 1u << p)
+            lt_store_release64(&entry_of(me, p)->committed, LT_COMMIT_NONE);
+    ask(me, ASK_CLOSE, parts);
+    m->idents &= (uint8_t)~parts;
+    m->held &= (uint8_t)~parts;
+    for (uint32_t p = 0; p < config->parts; p++)
+        if (parts & 1u << p)
+            m->position[p] = m->grant[p] = 0;
 }
 
 /* resign */
@@ -117,18 +119,26 @@ static bool commit(struct actor *me, uint8_t parts)
     return true;
 }
 
-/* lt_cursor_open, and place() of member.c */
-static void take_row(struct actor *me, uint32_t p, uint64_t start, uint8_t grant)
+/* take: lt_cursor_new of each, lt_cursors_open, place of each */
+static void take_rows(struct actor *me, const struct desk *rows, uint8_t parts)
 {
     struct member *m = &me->member;
-    lt_store_relaxed64(&entry_of(me, p)->committed, LT_COMMIT_NONE);
-    m->idents |= (uint8_t)(1u << p);
-    ask(me, ASK_OPEN, (uint8_t)(1u << p));
-    m->grant[p] = grant;
-    m->position[p] = (uint8_t)(start != LT_COMMIT_NONE ? start : 0);
-    group_stored(p, m->position[p]);
-    lt_member_start(entry_of(me, p), grant, m->position[p]); /* [group.begin], [group.commit] */
-    m->held |= (uint8_t)(1u << p);
+    if (parts == 0)
+        return;
+    for (uint32_t p = 0; p < config->parts; p++)
+        if (parts & 1u << p)
+            lt_store_relaxed64(&entry_of(me, p)->committed, LT_COMMIT_NONE);
+    m->idents |= parts;
+    ask(me, ASK_OPEN, parts);
+    for (uint32_t p = 0; p < config->parts; p++) {
+        if (!(parts & 1u << p))
+            continue;
+        m->grant[p] = rows->grant[p];
+        m->position[p] = (uint8_t)(rows->committed[p] != LT_COMMIT_NONE ? rows->committed[p] : 0);
+        group_stored(p, m->position[p]);
+        lt_member_start(entry_of(me, p), m->grant[p], m->position[p]); /* [group.begin], [group.commit] */
+        m->held |= (uint8_t)(1u << p);
+    }
 }
 
 /* sync: fetch, let_go, take */
@@ -164,9 +174,7 @@ static void sync(struct actor *me)
         }
         close_cursors(me, revoked);
     }
-    for (uint32_t p = 0; p < config->parts; p++)
-        if ((rows.owned & ~rows.released & ~m->held) & 1u << p)
-            take_row(me, p, rows.committed[p], rows.grant[p]);
+    take_rows(me, &rows, rows.owned & (uint8_t) ~(rows.released | m->held));
     m->version = rows.version;
 }
 

@@ -496,43 +496,49 @@ static bool add_folder(const struct mutant *m, const char *dir, const char *fold
     return true;
 }
 
+static bool test_kills(const struct mutant *m, const char *dir, const char *test, const char *core,
+                       const char *log, char *by, size_t size)
+{
+    char *object = text("%s/test_%s.o", is_header(m) ? dir : work, test);
+    char *source = text("%s/tests/unit/%s.c", root, test);
+    char *objects = text("%s %s", object, core), *program = text("%s/%s", dir, test);
+    char *out = text("%s/%s.out", dir, test);
+    bool killed = true;
+    if (is_header(m) && !compile(source, object, dir, false, log))
+        snprintf(by, size, "broken: it does not compile");
+    else if (!link_all(objects, program, log))
+        snprintf(by, size, "broken: a test does not link");
+    else if (shell(program, out, UNIT_LIMIT_S) != 0)
+        snprintf(by, size, "tests/unit/%s", test);
+    else
+        killed = false;
+    free(object);
+    free(source);
+    free(objects);
+    free(program);
+    free(out);
+    return killed;
+}
+
 static bool tests_kill(const struct mutant *m, const char *dir, char *by, size_t size)
 {
     if (is_of_the_model(m))
         return false;
     char *log = text("%s/log", dir), *core = strdup("");
-    if (!add_folder(m, dir, "shm", shm_files, shm_count, &core, log) ||
-        !add_folder(m, dir, "group", group_files, group_count, &core, log)) {
+    bool killed = !add_folder(m, dir, "shm", shm_files, shm_count, &core, log) ||
+                  !add_folder(m, dir, "group", group_files, group_count, &core, log);
+    if (killed)
         snprintf(by, size, "broken: it does not compile");
-        free(core);
-        return true;
-    }
     for (size_t i = 0; i < base_count; i++)
         add_object(&core, "%s/base_%s.o", work, base_files[i]);
     for (size_t i = 0; i < lib_count; i++)
         add_object(&core, "%s/lib_%s.o", work, lib_files[i]);
-    for (size_t i = 0; i < COUNT(unit_tests); i++) {
-        const char *test = unit_tests[i].name;
-        if (unit_tests[i].of_groups != is_of_groups(m))
-            continue;
-        char *object = text("%s/test_%s.o", is_header(m) ? dir : work, test);
-        char *source = text("%s/tests/unit/%s.c", root, test);
-        if (is_header(m) && !compile(source, object, dir, false, log)) {
-            snprintf(by, size, "broken: it does not compile");
-            return true;
-        }
-        char *objects = text("%s %s", object, core), *program = text("%s/%s", dir, test);
-        if (!link_all(objects, program, log)) {
-            snprintf(by, size, "broken: a test does not link");
-            return true;
-        }
-        char *out = text("%s/%s.out", dir, test);
-        if (shell(program, out, UNIT_LIMIT_S) != 0) {
-            snprintf(by, size, "tests/unit/%s", test);
-            return true;
-        }
-    }
-    return false;
+    for (size_t i = 0; !killed && i < COUNT(unit_tests); i++)
+        if (unit_tests[i].of_groups == is_of_groups(m))
+            killed = test_kills(m, dir, unit_tests[i].name, core, log, by, size);
+    free(core);
+    free(log);
+    return killed;
 }
 
 /* Where the list says, as far as need be; then everywhere, not so far. */
