@@ -29,7 +29,7 @@ static const struct lt_setting settings[] = {
       NO_LIMIT },
     { "max-memory", "SIZE", "shared memory of the bus (half of the machine's)", SIZE, AT(max_memory), 1 << 20,
       INT64_MAX },
-    { "max-memory-per-uid", "SIZE", "shared memory of one user's topics and clients", SIZE,
+    { "max-memory-per-uid", "SIZE", "shared memory of one user's topics, groups and clients", SIZE,
       AT(max_memory_per_uid), 0, INT64_MAX },
     { "max-groups", "N", "consumer groups of the bus; half of them for one user", COUNT, AT(max_groups), 1,
       NO_LIMIT },

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include <leat.h>
+#include "leatd/groups.h"
 #include "leatd/maker.h"
 #include "leatd/topics.h"
 
@@ -172,11 +173,23 @@ static int over(const char *limit, const char *name, uint64_t wanted, uint64_t u
                    (unsigned long long)wanted, (unsigned long long)used, (unsigned long long)most, limit);
 }
 
+uint64_t lt_topics_memory_of(struct lt_worker *w, uint32_t uid)
+{
+    uint64_t memory = lt_groups_memory_of(w, uid);
+    for (uint32_t chain = 0; chain < LT_TOPIC_CHAINS; chain++) /* those that are being made, too */
+        for (const struct lt_topic *topic = w->by_id[chain]; topic; topic = topic->next_by_id)
+            memory += topic->uid == uid ? topic->memory_bytes : 0;
+    for (uint32_t c = 1; c < LT_CLIENTS_MAX; c++)
+        if (w->clients[c] && w->clients[c]->uid == uid)
+            memory += w->clients[c]->mailbox_bytes;
+    return memory;
+}
+
 /* What one user has. */
 static int check_share(struct lt_worker *w, const struct plan *plan)
 {
     const struct lt_config *config = &w->config;
-    uint64_t memory = 0;
+    uint64_t memory = lt_topics_memory_of(w, plan->uid);
     uint32_t topics = 0, partitions = 0;
     for (uint32_t chain = 0; chain < LT_TOPIC_CHAINS; chain++) { /* those that are being made, too */
         for (const struct lt_topic *topic = w->by_id[chain]; topic; topic = topic->next_by_id) {
@@ -184,12 +197,8 @@ static int check_share(struct lt_worker *w, const struct plan *plan)
                 continue;
             topics++;
             partitions += topic->partition_count;
-            memory += topic->memory_bytes;
         }
     }
-    for (uint32_t c = 1; c < LT_CLIENTS_MAX; c++)
-        if (w->clients[c] && w->clients[c]->uid == plan->uid)
-            memory += w->clients[c]->mailbox_bytes;
     if (topics + 1 > config->max_topics_per_uid)
         return over("max-topics-per-uid", plan->name, 1, topics, config->max_topics_per_uid);
     if (partitions + plan->partitions > config->max_partitions_per_uid)

@@ -404,20 +404,45 @@ void lt_groups_reader_gone(struct lt_worker *w, uint32_t bell, uint32_t topic_id
 
 /* --- pages --- */
 
-static int make_page(struct lt_worker *w, uint32_t seats, uint32_t places, void **page, uint64_t *bytes,
-                     int *fd)
+uint64_t lt_groups_memory_of(struct lt_worker *w, uint32_t uid)
 {
+    uint64_t memory = 0;
+    for (const struct lt_kept_group *g = w->groups; g; g = g->next)
+        memory += g->head->uid == uid ? g->page_bytes : 0;
+    return memory;
+}
+
+/* Whether the user, or the bus, may have so much more. */
+static int check_memory(struct lt_worker *w, uint32_t uid, uint64_t bytes)
+{
+    const struct lt_config *config = &w->config;
+    if (w->memory_bytes + bytes > config->max_memory)
+        return lt_fail(LEAT_ELIMIT, "a group takes %llu bytes, %llu of %llu are in use (max-memory)",
+                       (unsigned long long)bytes, (unsigned long long)w->memory_bytes,
+                       (unsigned long long)config->max_memory);
+    if (uid == 0 || uid == geteuid())
+        return 0;
+    uint64_t mine = lt_topics_memory_of(w, uid);
+    return mine + bytes > config->max_memory_per_uid
+               ? lt_fail(LEAT_ELIMIT,
+                         "a group takes %llu bytes, uid %u has %llu of %llu (max-memory-per-uid)",
+                         (unsigned long long)bytes, uid, (unsigned long long)mine,
+                         (unsigned long long)config->max_memory_per_uid)
+               : 0;
+}
+
+static int make_page(struct lt_worker *w, uint32_t uid, uint32_t seats, uint32_t places, void **page,
+                     uint64_t *bytes, int *fd)
+{
+    int r = check_memory(w, uid, lt_group_page_bytes(seats, places));
+    if (r < 0)
+        return r;
+
     *fd = lt_region_create("leat-group", lt_group_page_bytes(seats, places), bytes);
     if (*fd < 0)
         return lt_fail_errno(-*fd, "a group's page of %llu bytes",
                              (unsigned long long)lt_group_page_bytes(seats, places));
-    if (w->memory_bytes + *bytes > w->config.max_memory) {
-        close(*fd);
-        return lt_fail(LEAT_ELIMIT, "a group takes %llu bytes, %llu of %llu are in use (max-memory)",
-                       (unsigned long long)*bytes, (unsigned long long)w->memory_bytes,
-                       (unsigned long long)w->config.max_memory);
-    }
-    int r = lt_region_map(*fd, *bytes, 1, 0, 0, 0, page);
+    r = lt_region_map(*fd, *bytes, 1, 0, 0, 0, page);
     if (r < 0) {
         close(*fd);
         return lt_fail_errno(-r, "map a group's page");
@@ -484,7 +509,7 @@ static int move_page(struct lt_kept_group *g, uint32_t seats, uint32_t places)
     struct lt_worker *w = g->w;
     void *page;
     uint64_t bytes, number;
-    int fd, r = make_page(w, seats, places, &page, &bytes, &fd);
+    int fd, r = make_page(w, g->head->uid, seats, places, &page, &bytes, &fd);
     if (r < 0)
         return r;
     *lt_group_head(page) = *g->head;
@@ -728,7 +753,7 @@ struct lt_kept_group *lt_groups_make(struct lt_worker *w, const struct lt_peer *
         *r = lt_fail(LEAT_ENOMEM, "no memory for a group");
         return NULL;
     }
-    *r = make_page(w, FIRST_SEATS, FIRST_PLACES, &g->page, &g->page_bytes, &fd);
+    *r = make_page(w, peer->uid, FIRST_SEATS, FIRST_PLACES, &g->page, &g->page_bytes, &fd);
     if (*r == 0) {
         g->head = lt_group_head(g->page);
         snprintf(g->head->name, sizeof g->head->name, "%s", name);

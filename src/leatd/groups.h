@@ -76,6 +76,8 @@ uint64_t lt_groups_keep(const struct lt_part *part);
 /* What is due; sets w->groups_at_ns, when to come again (0: never). */
 void lt_groups_tick(struct lt_worker *w, int64_t now_ns);
 void lt_groups_free(struct lt_worker *w);
+/* Shared memory of a user's groups. */
+uint64_t lt_groups_memory_of(struct lt_worker *w, uint32_t uid);
 
 /* --- among the three files --- */
 

@@ -337,6 +337,29 @@ TEST(one_user_cannot_lock_the_others_out)
     child_end(greedy);
 }
 
+/* Committed offsets are shared memory, too. */
+ROLE(committer)
+{
+    leat_bus *bus = role_open();
+    leat_offset offset = { .topic = "t", .offset = 0 };
+    int groups = 0, r;
+    while ((r = leat_group_reset(bus, text("g%d", groups), &offset, 1)) == 0)
+        CHECK(++groups < 400);
+    CHECK_EQ(r, LEAT_ELIMIT);
+    CHECK(strstr(leat_last_error(bus), "max-memory-per-uid"));
+    leat_close(bus);
+}
+
+TEST(groups_of_a_user_count_as_its_memory)
+{
+    if (geteuid() != 0)
+        SKIP("only root can become somebody else");
+    CHECK_EQ(chmod(test_dir(), 0755), 0);
+    struct bus *bus = bus_start("--max-memory-per-uid", "1M");
+    bus_topic(bus, "t", .mode = 0666);
+    child_end(spawn_nobody(bus, "committer", NULL, NULL));
+}
+
 /* ---- a producer and a consumer of different users ---- */
 
 ROLE(writer)
