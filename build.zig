@@ -20,6 +20,8 @@
 //! |               | tests/model/step; wants gcc, or skips its builds; ARGS: [--sample] [--self]             |
 //! |               | [--build gcc-O2] [--path NAME] [--at N] [--mutant NAME] [--uncovered]                   |
 //! | test:install  | programs compiled against what `install` lays down                                      |
+//! | test:replay   | loses power after every operation of random workloads on the log; ARGS: [--seed N] [--images N]   |
+//! |               | [--seconds N] [--jobs N] [--image K]                                                    |
 //! | test:long     | `test` with the long tests, the others' loops worth more time, and before it all of     |
 //! |               | test:step, test:model and test:mutants                                                  |
 //! | test:ubsan    | test:unit under UndefinedBehaviorSanitizer                                              |
@@ -80,7 +82,7 @@ const c_flags = [_][]const u8{
 };
 
 /// The floors, bottom up; leatd without its main, so that a library can host a bus and tests can call it.
-const core_dirs = [_][]const u8{ "src/base", "src/shm", "src/group", "src/client", "src/leatd" };
+const core_dirs = [_][]const u8{ "src/base", "src/shm", "src/store", "src/group", "src/client", "src/leatd" };
 
 /// How one build of the core and all that is linked with it differs from another.
 const Variant = struct {
@@ -133,6 +135,7 @@ pub fn build(b: *std.Build) void {
     step(b, "test:model", "Explore the ring's interleavings", model(debug, b.args));
     step(b, "test:mutants", "Apply single wrong edits; each must be noticed", mutants(debug, b.args));
     step(b, "test:step", "Try every instruction of the compiled paths", stepper(fast, b.args));
+    step(b, "test:replay", "Lose power everywhere; recover", replay(fast, b.args));
     testStep("test:install", "Run tests/install", debug, fault, &.{.install});
     testStep("test:long", "Run every test, the long ones too", debug, fault, &all);
     before(b, "test:long", stepper(fast, null));
@@ -202,7 +205,10 @@ fn core(kit: Kit, linkage: std.builtin.LinkMode) *Compile {
         .use_llvm = true,
         .use_lld = true,
     });
-    if (linkage == .dynamic) library.setVersionScript(kit.b.path("src/leat.map"));
+    if (linkage == .dynamic) {
+        library.setVersionScript(kit.b.path("src/leat.map"));
+        linkStatic(library, "uring");
+    }
     return library;
 }
 
@@ -211,7 +217,9 @@ fn program(kit: Kit, name: []const u8, files: []const []const u8) *Compile {
     const module = cModule(kit);
     addC(module, files);
     module.linkLibrary(kit.core);
-    return kit.b.addExecutable(.{ .name = name, .root_module = module, .use_llvm = true, .use_lld = true });
+    const exe = kit.b.addExecutable(.{ .name = name, .root_module = module, .use_llvm = true, .use_lld = true });
+    linkStatic(exe, "uring"); // src/store/io_uring.c; taken only by who uses it
+    return exe;
 }
 
 /// A library of Debian's, into the program, which runs where its .so is not. It is not to be found by -l: the machine's
@@ -442,6 +450,17 @@ fn stepper(kit: Kit, args: ?[]const []const u8) *Run {
     run.addArgs(&.{ "--root", b.build_root.path orelse ".", "--gcc", "gcc", "--zig", b.graph.zig_exe });
     run.addArgs(&.{ "--flags", std.mem.join(b.allocator, " ", &c_flags) catch @panic("OOM"), "--rest" });
     run.addArtifactArg(kit.core);
+    if (args) |typed| run.addArgs(typed);
+    return run;
+}
+
+/// The log's own files on a disk in memory. Always optimised: an image takes a fraction of a millisecond.
+fn replay(kit: Kit, args: ?[]const []const u8) *Run {
+    const b = kit.b;
+    const exe = program(kit, "replay", list(b, "tests/replay", isC));
+    exe.root_module.addIncludePath(b.path("tests/lib"));
+    addC(exe.root_module, &.{ "tests/lib/simdisk.c", "tests/lib/logload.c" });
+    const run = b.addRunArtifact(exe);
     if (args) |typed| run.addArgs(typed);
     return run;
 }
