@@ -6,7 +6,8 @@
  *   seek, resume, assign ring the bell: what they bring back nobody publishes
  *
  * A member of a group lives as long as it polls: while the descriptor is silent there is nothing to poll for, and the thread says so
- * in its place. A readable descriptor that nobody polls is a hang.
+ * in its place. A readable descriptor that nobody polls is a hang. When an automatic commit is due it says that there is something to
+ * poll for.
  *
  * So the looks are all made by whoever polls, and the thread touches nothing of the consumer but the bell, and a member's count of polls. It is
  * bell.h's waiter in two halves: steps 1 to 3 here, step 4 there. A poll that sleeps uses the same bell and then leaves its
@@ -31,8 +32,9 @@ struct lt_bridge {
     struct lt_bell *bell;
     struct lt_member *member; /* NULL without a group */
     int64_t sleep_ns;
-    uint32_t armed; /* the bell's value to wait on; written before `turn` */
-    uint32_t turn;  /* [bridge.turn] futex: 1: the thread's; 0: whoever polls; 2: the end */
+    uint64_t due_ms; /* of a member's automatic commit; 0: none */
+    uint32_t armed;  /* the bell's value to wait on; written before `turn` */
+    uint32_t turn;   /* [bridge.turn] futex: 1: the thread's; 0: whoever polls; 2: the end */
 };
 
 enum { POLLERS = 0, THREADS = 1, STOP = 2 };
@@ -42,6 +44,13 @@ static void signal_fd(const struct lt_bridge *bridge)
     uint64_t one = 1;
     ssize_t r = write(bridge->fd, &one, sizeof one);
     (void)r; /* full is readable */
+}
+
+static bool is_due(const struct lt_bridge *bridge)
+{
+    /* relaxed: a number; what is due is the poller's to know. */
+    uint64_t due_ms = lt_load_relaxed64(&bridge->due_ms);
+    return due_ms != 0 && (uint64_t)lt_clock_mono_coarse_ms() >= due_ms;
 }
 
 static void *run(void *argument)
@@ -59,7 +68,7 @@ static void *run(void *argument)
         /* Bounded: a wake that somebody kept to himself costs one bound, and a look by the caller. */
         lt_bell_wait(bridge->bell, bridge->armed, bridge->sleep_ns);
         if (lt_load_acquire32(&bridge->bell->word) == bridge->armed &&
-            lt_load_acquire32(&bridge->turn) == THREADS) {
+            lt_load_acquire32(&bridge->turn) == THREADS && !is_due(bridge)) {
             if (bridge->member != NULL)
                 lt_member_beat(bridge->member);
             continue;
@@ -73,6 +82,8 @@ int lt_bridge_rest(leat_consumer *c)
 {
     struct lt_bridge *bridge = c->bridge;
     uint64_t count;
+    if (c->member != NULL)
+        lt_store_relaxed64(&bridge->due_ms, c->member->dirty ? (uint64_t)c->member->due_ms : 0);
     /* The thread waits already, and nobody has rung since: whatever was published since would have. */
     if (lt_load_acquire32(&bridge->turn) == THREADS && lt_load_acquire32(&c->bell->word) == bridge->armed)
         return 0;

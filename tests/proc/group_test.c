@@ -1293,3 +1293,24 @@ TEST(member_that_spins_in_poll_does_not_hang)
     } while (a->result == LEAT_EFENCED);
     CHECK_EQ(a->result, 0);
 }
+
+TEST(descriptor_is_readable_when_an_automatic_commit_is_due)
+{
+    struct stage stage = stage_with(1);
+    leat_consumer_options options = options_of("g");
+    options.auto_commit_ms = 300;
+    struct member *a = member_join(stage.handle, "a", "t", options);
+    poll_until_said("a+t0");
+    struct pollfd ready = { .fd = CHECK_OK(leat_consumer_fd(a->consumer)), .events = POLLIN };
+    send_to(stage.producer, 0, 5);
+    poll_until_read(a, 5);
+    for (double until = now_s() + PATIENCE_S; committed_of(a, 0) != 5;) {
+        CHECK(now_s() < until);
+        member_poll(a, 0);
+        CHECK_EQ(a->result, 0);
+        if (committed_of(a, 0) != 5)
+            CHECK_EQ(poll(&ready, 1, PATIENCE_S * 1000), 1);
+    }
+    member_poll(a, 0);
+    CHECK_EQ(poll(&ready, 1, 0), 0);
+}
