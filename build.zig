@@ -416,9 +416,10 @@ fn model(kit: Kit, args: ?[]const []const u8) *Run {
     module.addCMacro("LT_MODEL", "1");
     addC(module, list(b, "tests/model", isC));
     addC(module, &.{
-        "src/shm/ring.c",  "src/shm/repair.c",   "src/shm/reclaim.c",
-        "src/shm/topic.c", "src/shm/rotation.c", "src/shm/bell.c",
-        "src/group/group.c", "src/group/assign.c", "src/group/roster.c", "src/group/sticky.c",
+        "src/shm/ring.c",     "src/shm/repair.c",   "src/shm/reclaim.c",
+        "src/shm/topic.c",    "src/shm/rotation.c", "src/shm/bell.c",
+        "src/group/group.c",  "src/group/assign.c", "src/group/roster.c",
+        "src/group/sticky.c",
     });
     const exe = b.addExecutable(.{ .name = "model", .root_module = module, .use_llvm = true, .use_lld = true });
     const run = b.addRunArtifact(exe);
