@@ -370,7 +370,7 @@ typedef struct leat_consumer_options {
     int gate; /* keep every record until this consumer polled past it, or with a group until the group has committed it
                * (also while nobody has the partition, as long as there are members; automatic commits come with
                * every poll then): producers of a topic whose on_full is block or error wait or fail instead of
-               * overwriting it */
+               * overwriting it; all members of a group should say the same */
     leat_missed_fn
         *on_missed; /* called inside poll: `count` offsets from `from_offset` on were overwritten unread */
     const char *client_id; /* shown by `leat status --clients`; NULL: program-host-8hex */

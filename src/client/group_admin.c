@@ -87,7 +87,7 @@ static int offsets(leat_bus *bus, const char *group, unsigned char *buffer, lt_o
             if (r != 0)
                 return r;
         }
-        body.from += (uint32_t)count;
+        body.from = rows[count - 1].place + 1;
     }
 }
 

@@ -121,9 +121,11 @@ static int join_again(struct lt_kept_group *g, uint32_t m, const struct lt_peer 
     return r;
 }
 
-static int check_company(const struct lt_kept_group *g, const struct lt_group_join *join)
+/* Whether the others in the group will have it. `instance`: the seat of its own that it comes back to, or LT_NOBODY. */
+static int check_company(const struct lt_kept_group *g, const struct lt_group_join *join, uint32_t instance)
 {
-    if (g->machine.member_count == 0)
+    uint32_t others = g->machine.member_count - (instance != LT_NOBODY);
+    if (others == 0)
         return 0;
     if (g->head->assignor != join->assignor)
         return lt_fail(LEAT_EINVAL, "group %s: its members use %s, not %s", g->name,
@@ -143,6 +145,14 @@ static uint32_t find_instance(const struct lt_kept_group *g, const char *instanc
     return LT_NOBODY;
 }
 
+/* Who is the only one says how the group is run. */
+static void set_rules(struct lt_kept_group *g, const struct lt_group_join *join)
+{
+    g->head->assignor = join->assignor;
+    g->machine.assignor = (enum leat_assignor)join->assignor;
+    g->head->alone = (join->flags & LT_JOIN_ALONE) != 0;
+}
+
 static int come_back(struct lt_kept_group *g, uint32_t m, struct lt_conn *conn,
                      const struct lt_group_join *join, const char *names)
 {
@@ -155,6 +165,8 @@ static int come_back(struct lt_kept_group *g, uint32_t m, struct lt_conn *conn,
         return r;
     lt_groups_sit_down(g, m, conn->client, join, g->agents[m].serial);
     take_settings(g, m, join);
+    if (g->machine.member_count == 1)
+        set_rules(g, join);
     lt_group_back(&g->machine, m);
     r = lt_groups_refresh(g, &refreshed);
     if (r == 0 && (changed || refreshed))
@@ -176,11 +188,8 @@ static int sit_down(struct lt_kept_group *g, struct lt_conn *conn, const struct 
     r = lt_groups_subscribe(g, m, &conn->peer, names, join->topic_bytes, &changed);
     if (r < 0)
         return r;
-    if (g->machine.member_count == 0) {
-        g->head->assignor = join->assignor;
-        g->machine.assignor = (enum leat_assignor)join->assignor;
-        g->head->alone = (join->flags & LT_JOIN_ALONE) != 0;
-    }
+    if (g->machine.member_count == 0)
+        set_rules(g, join);
     lt_groups_sit_down(g, m, conn->client, join, ++g->head->next_serial);
     take_settings(g, m, join);
     lt_group_join(&g->machine, m, join->join_delay_ms * NS_PER_MS, g->now_ns);
@@ -210,7 +219,8 @@ static int join_group(struct lt_worker *w, struct lt_conn *conn, const struct lt
     if (join->serial != 0)
         return lt_fail(LEAT_EFENCED, "group %s: member %u was evicted", join->group, join->serial);
     r = find(w, &conn->peer, join->group, &g);
-    if (r == LEAT_ENOGROUP)
+    bool made = r == LEAT_ENOGROUP;
+    if (made)
         g = lt_groups_make(w, &conn->peer, join->group, &r);
     else if (r < 0)
         return r;
@@ -219,12 +229,16 @@ static int join_group(struct lt_worker *w, struct lt_conn *conn, const struct lt
     *group = g;
     g->now_ns = lt_clock_mono_ns();
     uint32_t instance = find_instance(g, join->instance_id);
-    if (instance != LT_NOBODY) {
+    r = check_company(g, join, instance);
+    if (r == 0 && instance != LT_NOBODY) {
         *m = instance;
-        return come_back(g, instance, conn, join, names);
+        r = come_back(g, instance, conn, join, names);
+    } else if (r == 0) {
+        r = sit_down(g, conn, join, names, m);
     }
-    r = check_company(g, join);
-    return r < 0 ? r : sit_down(g, conn, join, names, m);
+    if (r < 0 && made)
+        lt_groups_drop(w, g); /* who is refused leaves no group behind */
+    return r;
 }
 
 int lt_groups_join(struct lt_worker *w, struct lt_conn *conn, const void *body, uint32_t body_bytes,
@@ -438,6 +452,7 @@ static void fill_offset_row(struct lt_kept_group *g, uint32_t p, struct lt_group
     row->partition = part->partition;
     row->serial = part->owner != LT_NOBODY ? g->agents[part->owner].serial : 0;
     row->committed = lt_groups_committed(g, p);
+    row->place = p;
     row->unowned_us = place->unowned_us;
     if (place->metadata_offset == row->committed) {
         row->metadata_size = place->metadata_size;
@@ -455,15 +470,15 @@ int lt_groups_offsets(struct lt_worker *w, struct lt_conn *conn, const void *bod
     const struct lt_group_offsets *request = body;
     struct lt_group_offset_row *rows = out;
     struct lt_kept_group *g;
-    uint32_t known = 0;
     int count = 0;
     int r = check_size(body_bytes, sizeof *request);
     if (r == 0)
         r = check_group_name(request->group);
     if (r == 0)
         r = find(w, &conn->peer, request->group, &g);
-    for (uint32_t p = 0; r == 0 && p < g->machine.part_room; p++) {
-        if (g->machine.parts[p].topic_id == 0 || known++ < request->from)
+    /* By place, not by number: a topic that is deleted between two messages moves none of the others. */
+    for (uint32_t p = request->from; r == 0 && p < g->machine.part_room; p++) {
+        if (g->machine.parts[p].topic_id == 0)
             continue;
         if ((count + 1) * sizeof *rows > out_room)
             break;

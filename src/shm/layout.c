@@ -240,7 +240,7 @@
     SIZE(lt_group_commit_row, 224)           \
     SIZE(lt_group_commit, 272)               \
     SIZE(lt_group_offsets, 264)              \
-    SIZE(lt_group_offset_row, 504)           \
+    SIZE(lt_group_offset_row, 512)           \
     SIZE(lt_group_list, 256)                 \
     SIZE(lt_group_row, 320)                  \
     SIZE(lt_group_describe, 264)             \

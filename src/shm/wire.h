@@ -271,7 +271,8 @@ struct lt_group_commit {
 };
 struct lt_group_offsets { /* OFFSETS */
     char group[256];
-    uint32_t from, reserved;
+    uint32_t from; /* the first place of the group's page to look at */
+    uint32_t reserved;
 };
 struct lt_group_offset_row {
     uint32_t topic_id, partition;
@@ -279,6 +280,8 @@ struct lt_group_offset_row {
     uint32_t metadata_size;
     uint64_t committed; /* or LT_COMMIT_NONE */
     uint64_t log_start_offset, log_end_offset;
+    uint32_t place; /* where it is in the group's page: the next request is `from` one more */
+    uint32_t reserved;
     uint64_t unowned_us; /* how long it had no owner at the last hand-over */
     char topic[256];
     char metadata[LT_METADATA_MAX];

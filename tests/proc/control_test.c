@@ -895,3 +895,26 @@ TEST(assignment_that_has_not_come_whole_moves_nothing)
     close(leader_fd);
     close(other_fd);
 }
+
+TEST(join_that_is_refused_leaves_no_group_behind)
+{
+    struct bus *bus = bus_start();
+    int fd = connect_client(bus);
+    struct lt_consumer_open consumer = { .consumer = 1, .bell = UINT32_MAX };
+    CHECK_EQ(control_ask(fd, LT_MSG_CONSUMER_OPEN, &consumer, sizeof consumer, &answer), 0);
+    struct {
+        struct lt_group_join join;
+        char names[8];
+    } body = { .join = { .group = "g",
+                         .bell = answer.consumer.bell,
+                         .max_poll_interval_ms = 60000,
+                         .rebalance_timeout_ms = 60000,
+                         .session_timeout_ms = 1,
+                         .topic_bytes = sizeof "=a/b" },
+               .names = "=a/b" };
+    CHECK_EQ(control_ask(fd, LT_MSG_GROUP_JOIN, &body, sizeof body.join + sizeof "=a/b", &answer),
+             LEAT_EINVAL);
+    struct lt_group_describe describe = { .group = "g" };
+    CHECK_EQ(control_ask(fd, LT_MSG_GROUP_DESCRIBE, &describe, sizeof describe, &answer), LEAT_ENOGROUP);
+    close(fd);
+}

@@ -883,6 +883,10 @@ TEST(static_member_that_comes_back_in_time_moves_nothing)
 
     member_close(a);
     poll_until_said("a-t1");
+    leat_consumer_options others = options;
+    others.assignor = options.assignor == LEAT_STICKY ? LEAT_RANGE : LEAT_STICKY;
+    struct member *other = member_new(s.handle, "other", others);
+    CHECK_EQ(leat_consumer_subscribe(other->consumer, (const char *[]){ "t" }, 1), LEAT_EINVAL);
     CHECK_OK(leat_consumer_subscribe(twin->consumer, (const char *[]){ "t" }, 1));
     CHECK_STR(leat_consumer_member_id(twin->consumer), id);
     poll_until_said("twin+t1");
