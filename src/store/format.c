@@ -52,11 +52,14 @@ PLACE(lt_index_head, hash, 80);
 SIZE(lt_index_entry, 24);
 
 SIZE(lt_offsets_head, 64);
-SIZE(lt_offsets_entry, 48);
+PLACE(lt_offsets_head, first_sequence, 32);
+PLACE(lt_offsets_head, hash, 56);
+SIZE(lt_offsets_entry, 56);
 PLACE(lt_offsets_entry, sequence, 16);
-PLACE(lt_offsets_entry, topic, 24);
-PLACE(lt_offsets_entry, partition, 32);
-PLACE(lt_offsets_entry, offset, 40);
+PLACE(lt_offsets_entry, durable_sequence, 24);
+PLACE(lt_offsets_entry, topic, 32);
+PLACE(lt_offsets_entry, partition, 40);
+PLACE(lt_offsets_entry, offset, 48);
 
 static uint64_t mix(uint64_t sum, uint64_t value)
 {

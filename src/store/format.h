@@ -154,13 +154,13 @@ struct lt_offsets_head {
     uint64_t hash;
 };
 
-/* One committed offset; group's name and metadata follow, then zeros up to `bytes`. Written in runs, each a multiple of
- * LT_BATCH_ALIGN: an entry of no group and no metadata pads one. */
+/* One committed offset; group's name and metadata follow, then zeros up to `bytes`. The last of a key counts. */
 struct lt_offsets_entry {
     uint32_t magic;
-    uint32_t bytes;    /* a multiple of 8 */
-    uint64_t hash;     /* of all that follows, up to `bytes`; seeded with the position */
-    uint64_t sequence; /* one more than that of the entry before */
+    uint32_t bytes;            /* a multiple of LT_BATCH_ALIGN */
+    uint64_t hash;             /* of all that follows, up to `bytes`; seeded with the position */
+    uint64_t sequence;         /* one more than that of the entry before */
+    uint64_t durable_sequence; /* all below was known to be durable when this was written */
     uint64_t topic;
     uint32_t partition;
     uint16_t group_size;

@@ -64,7 +64,11 @@ static int by_base(const void *a, const void *b)
 static int list_segments(const struct lt_store_dir *dir, struct lt_recovered *found, bool *leftovers)
 {
     struct listing listing = { .found = found };
-    int error = dir->io->table->list(dir->io, dir->fd, note_name, &listing);
+    /* Names that whoever died before gave, or whose sync failed, are in the cache and maybe nowhere else. */
+    int error = lt_io_sync(dir->io, dir->fd);
+    if (error < 0)
+        return fail_io(dir, ".", "fsync", error);
+    error = dir->io->table->list(dir->io, dir->fd, note_name, &listing);
     if (error < 0)
         return fail_io(dir, ".", "readdir", error);
     if (listing.error < 0)

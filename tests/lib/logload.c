@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "store/offsets.h"
 #include "store/plog_inside.h"
 
 #define STAGES 24
@@ -22,7 +23,7 @@ enum what { NOT_GIVEN = 0, RECORD, GAP };
 struct part {
     struct lt_plog *log; /* NULL: it could not be opened */
     int dir;
-    char name[8];
+    const char *name;
     unsigned char what[LOGLOAD_OFFSETS];
     uint64_t given;    /* offsets below were given out */
     uint64_t durable;  /* acknowledged as durable */
@@ -31,6 +32,22 @@ struct part {
     uint64_t trimming; /* start that a trim may have reached */
     bool ring_kept;    /* the process died and the ring did not: what was given out is appended again */
     enum lt_plog_level level;
+};
+
+#define KEYS 5
+#define HISTORY 600
+
+/* The file of committed offsets, and all that was put into it. */
+struct commits {
+    struct lt_offsets *offsets;
+    int dir;
+    struct {
+        int64_t value;
+        uint64_t sequence; /* in this life */
+    } history[KEYS][HISTORY];
+    int count[KEYS];
+    int durable[KEYS]; /* of the history: it or a later one must be found; -1: none need be */
+    int life_from[KEYS];
 };
 
 struct stage {
@@ -42,6 +59,9 @@ struct logload {
     uint64_t seed, random;
     struct simdisk *disk;
     struct part parts[LOGLOAD_LOGS];
+    struct commits commits;
+    bool commits_under_way;
+    bool strict; /* an image is looked at, whose disk is a good one */
     struct stage stages[STAGES];
     char why[LOGLOAD_TEXT];
 };
@@ -67,6 +87,12 @@ __attribute__((format(printf, 2, 3))) static const char *say(struct logload *loa
         vsnprintf(load->why, sizeof load->why, format, args);
     va_end(args);
     return load->why;
+}
+
+/* This disk has failed: an error is no wonder, though a wrong answer is. */
+static bool forgivable(const struct logload *load)
+{
+    return !load->strict && (simdisk_failed(load->disk) || simdisk_stopped(load->disk));
 }
 
 /* ---- records: all of one follows from its partition and offset ---- */
@@ -148,6 +174,108 @@ static void open_part(struct logload *load, int i)
     part->written = lt_plog_written(part->log);
 }
 
+/* ---- committed offsets ---- */
+
+static const char *const groups[KEYS] = { "a", "a", "group of a longer name", "b", "" };
+
+static struct lt_offsets_key key_of(int key)
+{
+    return (struct lt_offsets_key){ .group = groups[key],
+                                    .topic = (uint64_t)key / 2,
+                                    .partition = (uint32_t)key };
+}
+
+static int open_offsets(struct lt_io *io, int dir, struct lt_offsets **offsets)
+{
+    return lt_offsets_open(io, dir, "offsets", 2 * LT_STORE_PAGE, LOGLOAD_LOGS, 0, offsets);
+}
+
+static uint32_t metadata_of(int64_t value, unsigned char bytes[64])
+{
+    memset(bytes, (int)(value % 251), 64);
+    return (uint32_t)(value % 60);
+}
+
+/* Which of the history this is, from the last durable one on; LT_OFFSETS_FORGOTTEN: nothing is found. -2: none of them. */
+static int in_history(const struct commits *commits, int key, const struct lt_offsets *offsets)
+{
+    struct lt_offsets_key name = key_of(key);
+    struct lt_offsets_value found = { .offset = LT_OFFSETS_FORGOTTEN };
+    unsigned char wanted[64];
+    if (lt_offsets_get(offsets, &name, &found) && (metadata_of(found.offset, wanted) != found.metadata_size ||
+                                                   memcmp(found.metadata, wanted, found.metadata_size) != 0))
+        return -2;
+    for (int i = commits->count[key] - 1; i >= 0 && i >= commits->durable[key]; i--)
+        if (commits->history[key][i].value == found.offset)
+            return i;
+    return found.offset == LT_OFFSETS_FORGOTTEN && commits->durable[key] < 0 ? -1 : -2;
+}
+
+static const char *check_commits(struct logload *load, const struct lt_offsets *offsets)
+{
+    struct lt_offsets_value found = { .offset = LT_OFFSETS_FORGOTTEN };
+    for (int key = 0; key < KEYS; key++) {
+        struct lt_offsets_key name = key_of(key);
+        if (in_history(&load->commits, key, offsets) != -2)
+            continue;
+        lt_offsets_get(offsets, &name, &found);
+        int durable = load->commits.durable[key];
+        return say(load, "lost: group '%s' has %lld, the durable commit was %lld", name.group,
+                   (long long)found.offset,
+                   durable < 0 ? -1LL : (long long)load->commits.history[key][durable].value);
+    }
+    return NULL;
+}
+
+static void open_commits(struct logload *load)
+{
+    struct commits *commits = &load->commits;
+    struct lt_io *io = simdisk_io(load->disk);
+    if (commits->dir < 0)
+        commits->dir = make_dir(io, simdisk_root(load->disk), "groups");
+    if (commits->dir < 0)
+        return;
+    int error = open_offsets(io, commits->dir, &commits->offsets);
+    if (error == LEAT_EFAILED)
+        say(load, "lost: %s", lt_fail_text());
+    if (error < 0 || check_commits(load, commits->offsets))
+        return;
+    /* What is found is durable now. */
+    for (int key = 0; key < KEYS; key++) {
+        commits->durable[key] = in_history(commits, key, commits->offsets);
+        commits->life_from[key] = commits->count[key];
+    }
+}
+
+static void note_durable_commits(struct commits *commits)
+{
+    uint64_t durable = lt_offsets_durable(commits->offsets);
+    for (int key = 0; key < KEYS; key++)
+        for (int i = commits->life_from[key]; i < commits->count[key]; i++)
+            if (commits->history[key][i].sequence < durable)
+                commits->durable[key] = i;
+}
+
+static void put_commit(struct logload *load)
+{
+    struct commits *commits = &load->commits;
+    int key = (int)below(load, KEYS), at = commits->count[key];
+    struct lt_offsets_key name = key_of(key);
+    unsigned char metadata[64];
+    if (at == HISTORY)
+        return;
+    int64_t value = below(load, 12) == 0 ? LT_OFFSETS_FORGOTTEN : (int64_t)at * KEYS + key;
+    uint32_t size = value < 0 ? 0 : metadata_of(value, metadata);
+    commits->history[key][at].value = value;
+    commits->history[key][at].sequence = UINT64_MAX;
+    commits->count[key]++;
+    int64_t sequence = lt_offsets_put(commits->offsets, &name, value, metadata, size);
+    if (sequence >= 0)
+        commits->history[key][at].sequence = (uint64_t)sequence;
+    else
+        commits->count[key]--;
+}
+
 struct logload *logload_new(uint64_t seed)
 {
     struct logload *load = calloc(1, sizeof *load);
@@ -155,13 +283,16 @@ struct logload *logload_new(uint64_t seed)
         abort();
     load->seed = load->random = seed;
     load->disk = simdisk_new(seed ^ 0xd15c);
+    load->commits.dir = -1;
+    for (int key = 0; key < KEYS; key++)
+        load->commits.durable[key] = -1;
     for (int i = 0; i < STAGES; i++)
         if (!(load->stages[i].bytes = aligned_alloc(64, STAGE_SIZE)))
             abort();
     for (int i = 0; i < LOGLOAD_LOGS; i++) {
         load->parts[i].dir = -1;
         load->parts[i].level = i == 0 ? LT_PLOG_DURABLE : LT_PLOG_WRITTEN;
-        snprintf(load->parts[i].name, sizeof load->parts[i].name, "p%d", i);
+        load->parts[i].name = i == 0 ? "p0" : "p1";
     }
     return load;
 }
@@ -170,6 +301,7 @@ void logload_free(struct logload *load)
 {
     for (int i = 0; i < LOGLOAD_LOGS; i++)
         lt_plog_abandon(load->parts[i].log);
+    lt_offsets_close(load->commits.offsets);
     for (int i = 0; i < STAGES; i++)
         free(load->stages[i].bytes);
     simdisk_free(load->disk);
@@ -221,6 +353,14 @@ static void reap(struct logload *load)
     struct lt_io_op again;
     int n = lt_io_reap(simdisk_io(load->disk), done, 4, 0);
     for (int i = 0; i < n; i++) {
+        if (done[i].token >> 32 == LOGLOAD_LOGS) {
+            if (lt_offsets_completed(load->commits.offsets, done[i].result, &again) == 1)
+                submit(load, &again);
+            else
+                load->commits_under_way = false;
+            note_durable_commits(&load->commits);
+            continue;
+        }
         struct part *part = &load->parts[done[i].token >> 32];
         if (!part->log)
             continue;
@@ -245,6 +385,8 @@ static void drain(struct logload *load)
     for (int i = 0; i < LOGLOAD_LOGS; i++)
         while (load->parts[i].log && lt_plog_under_way(load->parts[i].log) > 0)
             reap(load);
+    while (load->commits_under_way)
+        reap(load);
     free_stages(load);
 }
 
@@ -395,9 +537,33 @@ static void close_in_order(struct logload *load, int i)
             (unsigned long long)lt_plog_next(part->log));
 }
 
+static void step_commits(struct logload *load)
+{
+    struct commits *commits = &load->commits;
+    struct lt_io_op op;
+    if (commits->offsets && lt_offsets_failed(commits->offsets) && !load->commits_under_way) {
+        lt_offsets_close(commits->offsets);
+        commits->offsets = NULL;
+    }
+    if (!commits->offsets) {
+        open_commits(load);
+        return;
+    }
+    for (uint64_t n = below(load, 5); n > 0; n--)
+        put_commit(load);
+    if (!load->commits_under_way && below(load, 5) == 0)
+        lt_offsets_flush(commits->offsets);
+    else if (lt_offsets_seal(commits->offsets, &op) == 0) {
+        load->commits_under_way = true;
+        submit(load, &op);
+    }
+    note_durable_commits(commits);
+}
+
 /* The process dies and comes back: what was only in the page cache is still there. */
 static void die(struct logload *load)
 {
+    simdisk_stop_at(load->disk, UINT64_MAX);
     simdisk_cut_short(load->disk);
     for (int i = 0; i < LOGLOAD_LOGS; i++) {
         struct part *part = &load->parts[i];
@@ -405,9 +571,14 @@ static void die(struct logload *load)
         part->log = NULL;
         part->dir = -1;
     }
+    lt_offsets_close(load->commits.offsets);
+    load->commits.offsets = NULL;
+    load->commits.dir = -1;
     simdisk_after_death(load->disk);
+    load->commits_under_way = false;
     for (int i = 0; i < STAGES; i++)
         load->stages[i].used = false;
+    open_commits(load);
     bool ring_kept = below(load, 2);
     for (int i = 0; i < LOGLOAD_LOGS; i++) {
         uint64_t written = load->parts[i].written;
@@ -459,7 +630,8 @@ static void step_of(struct logload *load, int i)
     else if (dice < 97)
         close_in_order(load, i);
     else if (dice < 98)
-        die(load);
+        /* Dies in the middle of what comes: from some operation on nothing is done any more. */
+        simdisk_stop_at(load->disk, simdisk_operations(load->disk) + below(load, 25));
     else
         drain(load);
     free_stages(load);
@@ -467,7 +639,12 @@ static void step_of(struct logload *load, int i)
 
 bool logload_step(struct logload *load)
 {
-    step_of(load, (int)below(load, LOGLOAD_LOGS));
+    if (simdisk_stopped(load->disk))
+        die(load);
+    else if (below(load, 8) == 0)
+        step_commits(load);
+    else
+        step_of(load, (int)below(load, LOGLOAD_LOGS));
     return load->why[0] == 0;
 }
 
@@ -525,7 +702,7 @@ static const char *check_contents(struct logload *load, int i, struct lt_plog *l
         return lt_plog_written(log) == lt_plog_start(log) ? NULL
                                                           : say(load, "lost: %s finds no start", part->name);
     if (result < 0)
-        return simdisk_failed(load->disk) ? NULL : say(load, "lost: %s: %s", part->name, lt_fail_text());
+        return forgivable(load) ? NULL : say(load, "lost: %s: %s", part->name, lt_fail_text());
     lt_plog_cursor_start(&cursor, &place);
     uint64_t next = lt_plog_start(log);
     const char *why = NULL;
@@ -539,7 +716,7 @@ static const char *check_contents(struct logload *load, int i, struct lt_plog *l
         next = batch->end_offset;
     }
     lt_plog_cursor_end(log, &cursor);
-    if (why || (result < 0 && simdisk_failed(load->disk)))
+    if (why || (result < 0 && forgivable(load)))
         return why;
     if (result < 0)
         return say(load, "lost: %s: %s", part->name, lt_fail_text());
@@ -603,6 +780,7 @@ static const char *check_log(struct logload *load, int i, struct lt_plog *log, u
 struct image {
     struct simdisk *disk;
     struct lt_plog *logs[LOGLOAD_LOGS];
+    struct lt_offsets *offsets;
 };
 
 static int open_image(struct logload *load, struct image *image)
@@ -616,11 +794,14 @@ static int open_image(struct logload *load, struct image *image)
         if (result != 0)
             return result;
     }
-    return 0;
+    int dir = make_dir(io, simdisk_root(image->disk), "groups");
+    return dir < 0 ? dir : open_offsets(io, dir, &image->offsets);
 }
 
 static void close_image(struct image *image)
 {
+    lt_offsets_close(image->offsets);
+    image->offsets = NULL;
     for (int i = 0; i < LOGLOAD_LOGS; i++) {
         lt_plog_abandon(image->logs[i]);
         image->logs[i] = NULL;
@@ -719,10 +900,13 @@ static const char *check_next_life(struct logload *load, struct image *image, ui
 const char *logload_check_power_loss(struct logload *load, uint64_t seed)
 {
     uint64_t random = seed;
+    load->strict = true;
     struct image image = { .disk = simdisk_after_power_loss(load->disk, next_random(&random)) };
     const char *why = NULL;
     if (recover(load, &image, &random) != 0)
         why = say(load, "lost: recovery: %s", lt_fail_text());
+    if (!why)
+        why = check_commits(load, image.offsets);
     for (int i = 0; i < LOGLOAD_LOGS && !why; i++) {
         why = check_log(load, i, image.logs[i], &random);
         why = why ? why : check_tail(load, i, image.disk, image.logs[i]);
@@ -731,6 +915,7 @@ const char *logload_check_power_loss(struct logload *load, uint64_t seed)
         why = check_next_life(load, &image, &random);
     close_image(&image);
     simdisk_free(image.disk);
+    load->strict = false;
     return why;
 }
 

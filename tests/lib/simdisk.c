@@ -813,6 +813,11 @@ bool simdisk_failed(const struct simdisk *disk)
     return disk->failed;
 }
 
+bool simdisk_stopped(const struct simdisk *disk)
+{
+    return stopped(disk);
+}
+
 void simdisk_watch(struct simdisk *disk, void (*after)(void *arg), void *arg)
 {
     disk->after = after;

@@ -40,6 +40,7 @@ void simdisk_stop_at(struct simdisk *disk, uint64_t at);
 /* Operation `at` fails (errno, or SIMDISK_SHORT), or with `forever` all from there on. */
 void simdisk_fail_at(struct simdisk *disk, uint64_t at, int error, bool forever);
 bool simdisk_failed(const struct simdisk *disk); /* it came to that */
+bool simdisk_stopped(const struct simdisk *disk);
 /* Called at the end of each operation that changes something. */
 void simdisk_watch(struct simdisk *disk, void (*after)(void *arg), void *arg);
 int simdisk_open_count(const struct simdisk *disk); /* descriptors, beside the root */
