@@ -179,7 +179,7 @@ static int add_entry(struct lt_offsets *offsets, struct run *run, const struct l
                      const void *group, const void *metadata)
 {
     uint64_t bytes = entry_bytes(key->group_size, key->metadata_size);
-    if (run->size + bytes > run->capacity) {
+    if (run->bytes == NULL || run->size + bytes > run->capacity) {
         size_t capacity = run->capacity ? run->capacity * 2 : 4096;
         while (capacity < run->size + bytes)
             capacity *= 2;
@@ -664,7 +664,7 @@ int lt_offsets_completed(struct lt_offsets *offsets, int64_t result, struct lt_i
 
 int lt_offsets_flush(struct lt_offsets *offsets)
 {
-    struct lt_io_op op;
+    struct lt_io_op op = { 0 };
     int result = lt_offsets_seal(offsets, &op);
     if (result == LT_OFFSETS_BUSY)
         return lt_fail(LEAT_EINUSE, "%s/%s: a write is under way", offsets->path, LT_OFFSETS_NAME);

@@ -227,7 +227,7 @@ static int look_behind(struct walk *walk, uint64_t *claim)
 static int clear_tail(struct walk *walk, bool damaged)
 {
     struct lt_recovered *found = walk->found;
-    uint64_t end = walk->scan.pos + found->meta.window_bytes, on_disk, in_cache;
+    uint64_t end = walk->scan.pos + found->meta.window_bytes, on_disk = 0, in_cache = 0;
     struct lt_scan scan = walk->scan;
     if (end > scan.size_bytes || damaged)
         end = scan.size_bytes;

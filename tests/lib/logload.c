@@ -909,7 +909,8 @@ const char *logload_check_power_loss(struct logload *load, uint64_t seed)
         why = check_commits(load, image.offsets);
     for (int i = 0; i < LOGLOAD_LOGS && !why; i++) {
         why = check_log(load, i, image.logs[i], &random);
-        why = why ? why : check_tail(load, i, image.disk, image.logs[i]);
+        if (!why && image.logs[i])
+            why = check_tail(load, i, image.disk, image.logs[i]);
     }
     if (!why && next_random(&random) % 3 == 0)
         why = check_next_life(load, &image, &random);
