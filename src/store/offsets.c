@@ -179,7 +179,7 @@ static int add_entry(struct lt_offsets *offsets, struct run *run, const struct l
                      const void *group, const void *metadata)
 {
     uint64_t bytes = entry_bytes(key->group_size, key->metadata_size);
-    if (run->bytes == NULL || run->size + bytes > run->capacity) {
+    if (!run->bytes || run->size + bytes > run->capacity) {
         size_t capacity = run->capacity ? run->capacity * 2 : 4096;
         while (capacity < run->size + bytes)
             capacity *= 2;

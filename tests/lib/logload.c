@@ -749,6 +749,8 @@ static const char *check_find(struct logload *load, int i, struct lt_plog *log, 
 static const char *check_tail(struct logload *load, int i, struct simdisk *disk, const struct lt_plog *log)
 {
     char name[LT_SEGMENT_NAME_SIZE];
+    if (!log)
+        return say(load, "lost: %s was not opened", load->parts[i].name);
     lt_segment_name(name, log->end.base_offset, "log");
     if (simdisk_is_zero(disk, load->parts[i].name, name, log->end.pos))
         return NULL;
@@ -909,8 +911,7 @@ const char *logload_check_power_loss(struct logload *load, uint64_t seed)
         why = check_commits(load, image.offsets);
     for (int i = 0; i < LOGLOAD_LOGS && !why; i++) {
         why = check_log(load, i, image.logs[i], &random);
-        if (!why && image.logs[i])
-            why = check_tail(load, i, image.disk, image.logs[i]);
+        why = why ? why : check_tail(load, i, image.disk, image.logs[i]);
     }
     if (!why && next_random(&random) % 3 == 0)
         why = check_next_life(load, &image, &random);

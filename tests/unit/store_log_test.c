@@ -199,8 +199,8 @@ TEST(resume_after_a_failed_sync_reads_past_the_cache)
     for (int i = 0; i < 50; i++) {
         struct lt_plog *log = new_log();
         struct lt_io_op op;
-        fill(log, 5, 900);
-        CHECK_EQ(lt_plog_written(log), 5);
+        fill(log, 1 + i % 5, i % 2 ? 900 : 100); /* few sectors: often the disk has none of them */
+        CHECK_EQ(lt_plog_written(log), 1 + i % 5);
         CHECK_EQ(lt_plog_sync(log, &op), 0);
         simdisk_fail_at(disk, simdisk_operations(disk), EIO, false);
         CHECK_EQ(lt_io_submit(io, &op, 1), 1);
