@@ -139,11 +139,15 @@ static struct lt_plog *allocate(struct lt_io *io, int dir_fd, const char *path,
 {
     struct lt_plog_settings with = *settings;
     take_defaults(&with);
-    struct lt_plog *log = calloc(1, sizeof *log + with.depth * sizeof log->entries[0]);
+    struct lt_plog *log;
+    size_t size = sizeof *log + with.depth * sizeof log->entries[0];
+    size = (size + LT_BATCH_ALIGN - 1) / LT_BATCH_ALIGN * LT_BATCH_ALIGN;
+    log = aligned_alloc(LT_BATCH_ALIGN, size); /* as the gap in it wants it */
     if (!log) {
         lt_fail(LEAT_ENOMEM, "%s: no memory for a log", path);
         return NULL;
     }
+    memset(log, 0, size);
     log->settings = with;
     log->active.fd = log->spare_fd = log->sync_fd = log->meta_fd = -1;
     log->index.step = log->sealed.step = with.index_step;
@@ -294,7 +298,7 @@ uint64_t lt_plog_wants_spare(const struct lt_plog *log)
     if (log->state == LT_PLOG_FAILED)
         return 0;
     uint64_t bytes = spare_bytes_for(log, log->big_bytes);
-    return log->spare_fd < 0 || log->spare_bytes < bytes ? bytes : 0;
+    return log->spare_fd < 0 ? bytes : 0;
 }
 
 int lt_plog_give_spare(struct lt_plog *log, int fd, uint64_t bytes)
@@ -325,7 +329,6 @@ int lt_plog_prepare(struct lt_plog *log)
             LT_PLOG_OPEN; /* it was its name that the disk had no room for: the next append tries again */
         return 0;
     }
-    close_fd(log, &log->spare_fd); /* too small a one: it is made anew under the same name */
     return lt_plog_give_spare(log, lt_segment_make_spare(&log->dir, bytes), bytes);
 }
 
@@ -365,6 +368,7 @@ static int roll(struct lt_plog *log, uint64_t batch_bytes)
 {
     if (log->spare_fd < 0 || log->spare_bytes < batch_bytes + LT_STORE_PAGE) {
         log->big_bytes = batch_bytes;
+        close_fd(log, &log->spare_fd); /* too small: whoever makes the next one does so under the same name */
         return LT_PLOG_NO_ROOM;
     }
     close_rolled(log);

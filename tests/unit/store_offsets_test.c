@@ -161,6 +161,29 @@ TEST(every_bit_of_an_entry_is_covered)
     }
 }
 
+/* Of two entries in one write the first is lost and the second is there: it must not follow one that is written later. */
+TEST(torn_end_does_not_come_back)
+{
+    const struct lt_offsets_key other = { .group = "others", .topic = 3, .partition = 1 };
+    struct lt_offsets *offsets = open_offsets();
+    struct lt_io_op op;
+    struct lt_io *io = simdisk_io(disk);
+    CHECK(lt_offsets_put(offsets, &key, 1, NULL, 0) >= 0);
+    CHECK(lt_offsets_put(offsets, &other, 2, NULL, 0) >= 0);
+    CHECK_EQ(lt_offsets_seal(offsets, &op), 0);
+    CHECK_EQ(op.size, 128);
+    CHECK_EQ(lt_io_write_all(io, op.fd, (const unsigned char *)op.bytes + 64, 64, op.at + 64, LT_IO_DSYNC),
+             0);
+    offsets = reopen(offsets);
+    CHECK_EQ(lt_offsets_count(offsets), 0);
+    CHECK(lt_offsets_put(offsets, &key, 5, NULL, 0) >= 0);
+    CHECK_EQ(lt_offsets_flush(offsets), 0);
+    offsets = reopen(offsets);
+    CHECK_EQ(offset_of(offsets, &key), 5);
+    CHECK_EQ(offset_of(offsets, &other), -1);
+    lt_offsets_close(offsets);
+}
+
 TEST(damage_below_what_was_durable_is_said)
 {
     struct lt_offsets *offsets = open_offsets();
