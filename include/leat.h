@@ -153,23 +153,28 @@ typedef struct leat_topic_options {
     size_t size; /* of this struct, set by the macro: later versions add fields */
     uint32_t partitions;
     uint64_t ring_size;    /* payload bytes of one partition, rounded up to a power of two; 64 KiB to 1 GiB */
-    enum leat_level level; /* LEAT_RING until the log exists; others: LEAT_EUNSUPPORTED */
+    enum leat_level level; /* what an acknowledged record survives; README.md has the table */
     enum leat_on_full on_full;
     enum leat_partitioner partitioner; /* LEAT_XXH3 or LEAT_MURMUR2 */
     uint32_t mode;                     /* like a file's: r consume, w produce */
     const char *owner; /* NULL: the caller; "USER" or "USER:GROUP", names or numbers; only root gives away */
-    int no_log;        /* memory only even once there is a log */
+    int no_log;        /* memory only: retention is the ring; it goes with the bus. Only with LEAT_RING */
     int if_not_exists; /* an existing topic of that name is no error */
+    int64_t retention_bytes; /* of one partition's log, by whole segments; -1: all is kept */
+    int64_t retention_ms;    /* a segment goes when its last record is older; -1: never */
+    uint64_t segment_bytes;  /* of one file of the log; 64 KiB to 1 GiB */
 } leat_topic_options;
 
-#define LEAT_TOPIC_OPTIONS                                                                          \
-    {                                                                                               \
-        sizeof(leat_topic_options), 1, 4u << 20, LEAT_RING, LEAT_BLOCK, LEAT_XXH3, 0660, NULL, 0, 0 \
+#define LEAT_TOPIC_OPTIONS                                                                                   \
+    {                                                                                                        \
+        sizeof(leat_topic_options), 1, 4u << 20, LEAT_RING, LEAT_BLOCK, LEAT_XXH3, 0660, NULL, 0, 0, -1, -1, \
+            16u << 20                                                                                        \
     }
 
 typedef struct leat_partition_info {
     uint32_t partition;
-    const char *state;         /* "open"; "sealed", "drained", "full", "failed" come with later versions */
+    const char
+        *state; /* "open", "full" (no disk space), "failed"; "sealed", "drained" come with later versions */
     uint64_t log_start_offset; /* the first record that can still be read */
     uint64_t log_end_offset;   /* the offset that the next record gets */
     uint64_t acked_offset;     /* everything below is acknowledged at the topic's level */
@@ -177,6 +182,7 @@ typedef struct leat_partition_info {
     uint64_t segments;
     uint32_t rings;   /* 1, and one more for each retired ring that something still holds */
     uint32_t readers; /* consumers attached */
+    char *reason;     /* why it is full or failed; "" while it is open */
 } leat_partition_info;
 
 typedef struct leat_topic_info {
@@ -197,6 +203,8 @@ typedef struct leat_topic_info {
     uint32_t descriptors;  /* descriptors that leatd's two processes hold for it, each */
     uint32_t producers;    /* clients attached to produce */
     leat_partition_info *partitions;
+    int64_t retention_bytes, retention_ms; /* -1: no limit */
+    uint64_t segment_bytes;
 } leat_topic_info;
 
 /* Creates a topic; its memory is taken, in full, before this returns. options may be NULL.

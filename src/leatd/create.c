@@ -330,8 +330,10 @@ static void fill_page(struct lt_topic *topic, const struct plan *plan)
     head->created_ms = (uint64_t)lt_clock_real_ms();
     head->next_ring_id = plan->partitions;
     lt_topic_map_init(topic->page, plan->partitions);
-    for (uint32_t p = 0; p < plan->partitions; p++)
+    for (uint32_t p = 0; p < plan->partitions; p++) {
         topic->parts[p].page = lt_topic_partition(topic->page, p);
+        topic->parts[p].page->visible = UINT64_MAX;
+    }
     topic->head = head;
     lt_region_init(topic->page, LT_REGION_TOPIC, topic->page_bytes, topic->id, 0);
 }

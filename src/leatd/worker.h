@@ -85,6 +85,7 @@ struct lt_kept_ring {
 };
 
 struct lt_part {
+    struct lt_part_log *log; /* persister.c; NULL: no log */
     struct lt_topic *topic;
     uint32_t index;
     struct lt_partition *page;
@@ -154,6 +155,8 @@ struct lt_conn {
 };
 
 struct lt_lease_group;
+struct lt_persister;
+struct lt_data;
 struct lt_job;
 struct look;
 
@@ -192,6 +195,9 @@ struct lt_worker {
     struct lt_kept_group *group_of_bell[LT_BELLS]; /* which the consumer with this bell is a member of */
     uint32_t seat_of_bell[LT_BELLS];
     int64_t groups_at_ns; /* the warden looks at groups then; 0: not planned */
+
+    struct lt_data *data;           /* data.c: the data directory; NULL: this bus has none */
+    struct lt_persister *persister; /* persister.c */
 
     /* control */
     pthread_t control_thread;

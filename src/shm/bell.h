@@ -24,8 +24,9 @@
 
 #include "shm/region.h"
 
-#define LT_BELLS 1024u           /* consumers of a bus */
-#define LT_PARTITIONS_MAX 65536u /* partitions of a bus */
+#define LT_BELLS 1024u                    /* consumers of a bus, and the persister */
+#define LT_BELL_PERSISTER (LT_BELLS - 1u) /* leatd's persister sleeps on it; no consumer has it */
+#define LT_PARTITIONS_MAX 65536u          /* partitions of a bus */
 #define LT_KNOCK_WORDS (LT_PARTITIONS_MAX / 64)
 
 struct lt_bell {

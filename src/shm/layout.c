@@ -93,15 +93,31 @@
     AT(lt_topic_head, exclusive_client, 328) \
     AT(lt_topic_head, next_ring_id, 336)     \
     AT(lt_topic_head, writers, 344)          \
-    SIZE(lt_partition, 1024)                 \
+    AT(lt_topic_head, log_id, 472)           \
+    AT(lt_topic_head, retention_bytes, 480)  \
+    AT(lt_topic_head, retention_ms, 488)     \
+    AT(lt_topic_head, segment_bytes, 496)    \
+    SIZE(lt_partition, 1472)                 \
     AT(lt_partition, room_seq, 0)            \
     AT(lt_partition, starving, 4)            \
     AT(lt_partition, first_ring, 8)          \
     AT(lt_partition, current_ring, 12)       \
     AT(lt_partition, state, 16)              \
-    AT(lt_partition, bell_summary, 64)       \
-    AT(lt_partition, bells, 72)              \
-    AT(lt_partition, gate, 256)              \
+    AT(lt_partition, error, 20)              \
+    AT(lt_partition, visible, 64)            \
+    AT(lt_partition, written, 72)            \
+    AT(lt_partition, durable, 80)            \
+    AT(lt_partition, log_start, 88)          \
+    AT(lt_partition, log_bytes, 96)          \
+    AT(lt_partition, log_segments, 104)      \
+    AT(lt_partition, acked_seq, 108)         \
+    AT(lt_partition, log_open, 112)          \
+    AT(lt_partition, bell_summary, 128)      \
+    AT(lt_partition, bells, 136)             \
+    AT(lt_partition, acked_summary, 264)     \
+    AT(lt_partition, acked_bells, 272)       \
+    AT(lt_partition, gate, 448)              \
+    AT(lt_partition, reason, 1216)           \
     IS(LT_TOPIC_HEAD_AT, 64)                 \
     IS(LT_TOPIC_MAP_AT, 1024)                \
     IS(LT_TOPIC_PARTS_AT, 9216)              \
@@ -205,11 +221,11 @@
     SIZE(lt_msg_error, 256)                  \
     SIZE(lt_hello, 192)                      \
     SIZE(lt_hello_answer, 48)                \
-    SIZE(lt_topic_create, 424)               \
+    SIZE(lt_topic_create, 448)               \
     SIZE(lt_name, 256)                       \
     SIZE(lt_topic_describe, 264)             \
-    SIZE(lt_partition_row, 40)               \
-    SIZE(lt_topic_describe_answer, 600)      \
+    SIZE(lt_partition_row, 312)              \
+    SIZE(lt_topic_describe_answer, 624)      \
     SIZE(lt_topic_attach, 264)               \
     SIZE(lt_topic_attach_answer, 16)         \
     SIZE(lt_topic_detach, 8)                 \
@@ -252,7 +268,10 @@
     SIZE(lt_group_propose, 24)               \
     IS(LT_GROUP_MEMBERS_AT, 512)             \
     IS(LT_METADATA_MAX, 200)                 \
-    IS(LT_MSG_GROUP_PROPOSE, 28)
+    IS(LT_MSG_GROUP_PROPOSE, 28)             \
+    IS(LT_MSG_SEGMENT_ATTACH, 29)            \
+    IS(LT_MSG_TOPIC_RESUME, 30)              \
+    IS(LT_MSG_TOPIC_ALTER, 31)
 
 #define SIZE_HOLDS(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type " has " #bytes " bytes");
 #define AT_HOLDS(type, field, place) \
@@ -277,6 +296,7 @@ _Static_assert(sizeof(struct lt_region) == LT_LINE, "lt_ring_words() is the ring
 WHOLE_LINES(lt_ring_gate);
 ON_A_LINE(lt_ring_gate, limit_offset);
 WHOLE_LINES(lt_partition);
+ON_A_LINE(lt_partition, visible);
 ON_A_LINE(lt_partition, bell_summary);
 ON_A_LINE(lt_partition, gate);
 WHOLE_LINES(lt_bell);

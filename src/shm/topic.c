@@ -38,32 +38,51 @@ int lt_topic_name_check(const char *name, size_t size)
 
 /* One writer (leatd, under its lock), so loads and stores will do. Wakers load the summary first, with acquire: a word
  * whose bit they see is at least as new as that bit. */
-void lt_partition_bell_set(struct lt_partition *p, uint32_t bell, int on)
+static void set_bell(uint64_t *list_summary, uint64_t *list, uint32_t bell, int on)
 {
     uint32_t word = bell / 64;
     uint64_t bit = 1ull << bell % 64;
-    uint64_t bells = lt_load_relaxed64(&p->bells[word]);
-    uint64_t summary = lt_load_relaxed64(&p->bell_summary);
+    uint64_t bells = lt_load_relaxed64(&list[word]);
+    uint64_t summary = lt_load_relaxed64(list_summary);
     bells = on ? bells | bit : bells & ~bit;
     summary = bells != 0 ? summary | 1ull << word : summary & ~(1ull << word);
-    lt_store_release64(&p->bells[word], bells);
-    lt_store_release64(&p->bell_summary,
-                       summary); /* [bells.list] pairs with the load in lt_partition_ring_bells */
+    lt_store_release64(&list[word], bells);
+    lt_store_release64(list_summary, summary); /* [bells.list] pairs with the load in ring_list */
 }
 
-uint32_t lt_partition_ring_bells(const struct lt_partition *p, struct lt_bells *bells)
+static uint32_t ring_list(const uint64_t *list_summary, const uint64_t *list, struct lt_bells *bells)
 {
     uint32_t woken = 0;
     lt_fence_light();
     /* [bells.list] A reader that is not on the list yet is not asleep either: it arms its bell and looks again, behind a
      * membarrier, after leatd has listed it. */
-    uint64_t summary = lt_load_acquire64(&p->bell_summary);
+    uint64_t summary = lt_load_acquire64(list_summary);
     for (; summary != 0; summary &= summary - 1) {
         uint32_t word = (uint32_t)__builtin_ctzll(summary);
         if (word >= LT_BELL_WORDS)
             break;
-        for (uint64_t bits = lt_load_relaxed64(&p->bells[word]); bits != 0; bits &= bits - 1)
+        for (uint64_t bits = lt_load_relaxed64(&list[word]); bits != 0; bits &= bits - 1)
             woken += lt_bell_ring(&bells->bells[word * 64 + (uint32_t)__builtin_ctzll(bits)]);
     }
     return woken;
+}
+
+void lt_partition_bell_set(struct lt_partition *p, uint32_t bell, int on)
+{
+    set_bell(&p->bell_summary, p->bells, bell, on);
+}
+
+void lt_partition_acked_bell_set(struct lt_partition *p, uint32_t bell, int on)
+{
+    set_bell(&p->acked_summary, p->acked_bells, bell, on);
+}
+
+uint32_t lt_partition_ring_bells(const struct lt_partition *p, struct lt_bells *bells)
+{
+    return ring_list(&p->bell_summary, p->bells, bells);
+}
+
+uint32_t lt_partition_ring_acked(const struct lt_partition *p, struct lt_bells *bells)
+{
+    return ring_list(&p->acked_summary, p->acked_bells, bells);
 }

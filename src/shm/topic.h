@@ -26,6 +26,14 @@
 
 enum lt_topic_state { LT_TOPIC_NEW = 0, LT_TOPIC_OPEN = 1, LT_TOPIC_DELETED = 2 };
 
+/* What a partition's log can do for senders. Anything but OPEN refuses them; what is in the ring is read on. */
+enum lt_partition_state {
+    LT_PARTITION_OPEN = 0,
+    LT_PARTITION_FULL = 1,   /* LEAT_ENOSPC: no room for the next segment; ends by itself */
+    LT_PARTITION_FAILED = 2, /* LEAT_EIO or LEAT_EFAILED, see `reason`: an operator decides */
+};
+#define LT_REASON_MAX 256u
+
 struct lt_topic_head {
     char name[256];
     uint32_t topic_id;
@@ -45,7 +53,11 @@ struct lt_topic_head {
     uint32_t reserved0;
     uint64_t next_ring_id;
     uint64_t writers[LT_WRITER_WORDS]; /* bit c: client c is attached to produce */
-    uint64_t reserved1[8];
+    uint64_t log_id; /* of its log, and of what groups have committed of it; never used twice; 0: no log */
+    uint64_t retention_bytes; /* of one partition's log; UINT64_MAX: all is kept */
+    int64_t retention_ms;     /* -1: for ever */
+    uint64_t segment_bytes;
+    uint64_t reserved1[4];
 };
 
 /* One partition. Lines apart by how often they change. */
@@ -57,13 +69,31 @@ struct lt_partition {
     uint32_t first_ring; /* number of the oldest ring that is still there */
     uint32_t
         current_ring; /* [rotation.publish] number of the ring that is claimed in; ring k has gate[k % LT_RINGS] */
-    uint32_t state; /* 0 open */
-    uint32_t reserved0[11];
-    /* line 1..: whose bells to ring: bit w of bell_summary: bells[w] is not 0 */
+    uint32_t state; /* [log.state] enum lt_partition_state; error and reason are stored before it */
+    int32_t error;  /* LEAT_E...: what senders get while it is not open */
+    uint32_t reserved0[10];
+    /* line 1: the log, each a lower bound that only grows. With no log: visible UINT64_MAX, the others 0 */
+    uint64_t
+        visible; /* [log.visible] readers see offsets below: what is acknowledged at the topic's level. UINT64_MAX at
+                          level ring: what is published is visible */
+    uint64_t written;   /* [log.written] all below is with the kernel */
+    uint64_t durable;   /* [log.durable] all below is on the disk */
+    uint64_t log_start; /* the first offset that the log still has; may lie above `written` after a loss */
+    uint64_t log_bytes; /* of its segments' files */
+    uint32_t log_segments;
+    uint32_t
+        acked_seq; /* [log.acked] +1 and FUTEX_WAKE with each move of written or durable, and with each change of state */
+    uint32_t log_open; /* [log.open] 1: leatd has the log open, and it can be read */
+    uint32_t reserved1[3];
+    /* line 2..: whose bells producers ring: bit w of bell_summary: bells[w] is not 0. Of a topic above level ring that is the
+     * persister's alone, and readers stand in acked_bells, which leatd rings when `visible` moves */
     uint64_t bell_summary;
     uint64_t bells[LT_BELL_WORDS];
-    uint64_t reserved1[7];
+    uint64_t acked_summary;
+    uint64_t acked_bells[LT_BELL_WORDS];
+    uint64_t reserved2[6];
     struct lt_ring_gate gate[LT_RINGS];
+    char reason[LT_REASON_MAX]; /* path, step, errno; written before `state`, 0-terminated */
 };
 
 #define LT_TOPIC_HEAD_AT 64u
@@ -99,5 +129,8 @@ int lt_topic_name_check(const char *name, size_t size);
 void lt_partition_bell_set(struct lt_partition *p, uint32_t bell, int on);
 /* After a publication: compiler barrier, then every listed bell ([bell.look]). Returns how many were woken. */
 uint32_t lt_partition_ring_bells(const struct lt_partition *p, struct lt_bells *bells);
+/* The same with the other list: those who wait for what is acknowledged. */
+void lt_partition_acked_bell_set(struct lt_partition *p, uint32_t bell, int on);
+uint32_t lt_partition_ring_acked(const struct lt_partition *p, struct lt_bells *bells);
 
 #endif

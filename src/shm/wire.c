@@ -32,6 +32,9 @@ const char *lt_msg_name(uint32_t type)
         [LT_MSG_GROUP_DELETE] = "group delete",
         [LT_MSG_GROUP_VIEW] = "group view",
         [LT_MSG_GROUP_PROPOSE] = "group propose",
+        [LT_MSG_SEGMENT_ATTACH] = "segment attach",
+        [LT_MSG_TOPIC_RESUME] = "topic resume",
+        [LT_MSG_TOPIC_ALTER] = "topic alter",
     };
     const char *name = type < sizeof names / sizeof *names ? names[type] : 0;
     return name ? name : "unknown";

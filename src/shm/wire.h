@@ -48,6 +48,9 @@ enum lt_msg_type {
     LT_MSG_GROUP_DELETE = 26,
     LT_MSG_GROUP_VIEW = 27,
     LT_MSG_GROUP_PROPOSE = 28,
+    LT_MSG_SEGMENT_ATTACH = 29, /* + fd of one segment of a partition's log, read-only */
+    LT_MSG_TOPIC_RESUME = 30,
+    LT_MSG_TOPIC_ALTER = 31,
 };
 
 struct lt_msg {
@@ -90,7 +93,10 @@ struct lt_topic_create {
     uint32_t partitions;
     uint32_t level, on_full, partitioner, mode, no_log, if_not_exists, reserved;
     uint64_t ring_size;
-    char owner[128]; /* "" : the caller */
+    uint64_t segment_bytes;  /* 0: as leatd's configuration says; so do the next two with INT64_MIN */
+    int64_t retention_bytes; /* of one partition; -1: all is kept */
+    int64_t retention_ms;    /* -1: for ever */
+    char owner[128];         /* "" : the caller */
 };
 struct lt_name { /* TOPIC_DELETE, and TOPIC_LIST: names behind this one */
     char name[256];
@@ -103,8 +109,10 @@ struct lt_topic_describe {
     uint32_t reserved;
 };
 struct lt_partition_row {
-    uint32_t partition, state, rings, readers;
+    uint32_t partition, state, rings, readers; /* state: enum lt_partition_state */
     uint64_t log_start_offset, log_end_offset, acked_offset;
+    uint64_t bytes_on_disk, segments;
+    char reason[LT_REASON_MAX]; /* why it is full or failed */
 };
 struct lt_topic_describe_answer { /* result = rows that follow */
     struct lt_topic_create topic;
@@ -134,6 +142,40 @@ struct lt_ring_attach {
 };
 struct lt_ring_attach_answer { /* LEAT_EOFFSET: that ring is gone */
     uint64_t bytes, ring_id, base_offset;
+};
+
+/* SEGMENT_ATTACH: where a partition's log has an offset, or the first record of a time or later. LEAT_EOFFSET: below the log's
+ * start, or not written yet (result text says which); LEAT_EBUSY_HANDLE: leatd has just started and has not opened the log yet. */
+struct lt_segment_attach {
+    uint32_t topic_id, partition;
+    uint64_t offset;
+    int64_t timestamp_ms; /* by_time: this counts, and the offset does not; no fd comes */
+    uint32_t by_time, reserved;
+};
+struct lt_segment_attach_answer {
+    uint64_t log_id;       /* with partition, base_offset and place: what a batch's hash is seeded with */
+    uint64_t base_offset;  /* the segment */
+    uint64_t size_bytes;   /* of its file */
+    uint64_t pos;          /* of the batch that has the offset, or of the next one */
+    uint64_t first_offset; /* of that batch */
+};
+/* RESUME: partitions that have failed are opened again. */
+struct lt_topic_resume {
+    char name[256];
+    uint32_t partition; /* UINT32_MAX: all that have failed */
+    uint32_t cut;       /* 1: what is damaged is given up, with all behind it */
+};
+/* ALTER: settings of a topic that may change while it is used; only those whose bit is set in `fields`. */
+enum lt_alter_field {
+    LT_ALTER_RETENTION_BYTES = 1,
+    LT_ALTER_RETENTION_MS = 2,
+    LT_ALTER_ON_FULL = 4,
+    LT_ALTER_MODE = 8,
+    LT_ALTER_OWNER = 16
+};
+struct lt_topic_alter {
+    uint32_t fields, reserved;
+    struct lt_topic_create topic;
 };
 
 struct lt_consumer_open {
@@ -254,6 +296,8 @@ struct lt_group_release {
 };
 enum lt_commit_flags {
     LT_COMMIT_MUST_EXIST = 1, /* the group; else it is made */
+    LT_COMMIT_SYNC =
+        2, /* answered when what is committed of these partitions is on the disk, where their topics have logs above level ring */
 };
 struct lt_group_commit_row {
     uint32_t topic_id, partition;
