@@ -107,7 +107,7 @@ int lt_readers_open_consumer(struct lt_worker *w, struct lt_client *client,
     uint32_t free_bell = LT_BELLS;
     if (request->consumer == 0)
         return lt_fail(LEAT_EINVAL, "a consumer's number is not 0");
-    for (uint32_t b = 0; b < LT_BELL_PERSISTER; b++) {
+    for (uint32_t b = 0; b < LT_BELL_GATHER; b++) {
         if (bells[b].client == client->id && bells[b].consumer == request->consumer) {
             *bell = b;
             return request->bell == ANY_BELL || request->bell == b
@@ -122,7 +122,7 @@ int lt_readers_open_consumer(struct lt_worker *w, struct lt_client *client,
         return lt_fail(LEAT_EINVAL, "consumer %u of client %u has no bell %u", request->consumer, client->id,
                        request->bell);
     if (free_bell == LT_BELLS)
-        return lt_fail(LEAT_ELIMIT, "all of the bus's %u consumers are in use", LT_BELL_PERSISTER);
+        return lt_fail(LEAT_ELIMIT, "all of the bus's %u consumers are in use", LT_BELL_GATHER);
     if (client->uid != 0 && client->uid != geteuid() && count_bells(w, client->uid) >= (int)LT_BELLS / 2)
         return lt_fail(LEAT_ELIMIT, "uid %u has %u consumers, half of what the bus can have", client->uid,
                        LT_BELLS / 2);
