@@ -407,6 +407,19 @@ static int attach_ring(struct lt_worker *w, struct lt_conn *conn, const void *bo
     return 0;
 }
 
+static int attach_segment(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out)
+{
+    struct lt_segment_attach_answer *reply = (struct lt_segment_attach_answer *)(void *)out->body;
+    int fd = -1;
+    int r = lt_topics_attach_segment(w, conn, body, reply, &fd);
+    if (r < 0)
+        return r;
+    out->size = sizeof *reply;
+    out->fds[0] = fd;
+    out->fd_count = out->close_count = fd >= 0;
+    return 0;
+}
+
 static int open_consumer(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out)
 {
     struct lt_consumer_answer *reply = (struct lt_consumer_answer *)(void *)out->body;
@@ -512,6 +525,7 @@ static const struct kind kinds[] = {
     [LT_MSG_GROUP_DESCRIBE] = { sizeof(struct lt_group_describe), false, NULL, lt_groups_describe },
     [LT_MSG_GROUP_DELETE] = { sizeof(struct lt_name), false, NULL, lt_groups_delete },
     [LT_MSG_GROUP_VIEW] = { sizeof(struct lt_group_view), true, NULL, lt_groups_view },
+    [LT_MSG_SEGMENT_ATTACH] = { sizeof(struct lt_segment_attach), true, attach_segment, NULL },
     [LT_MSG_GROUP_PROPOSE] = { sizeof(struct lt_group_propose), true, NULL, lt_groups_propose },
 };
 

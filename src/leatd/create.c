@@ -21,6 +21,7 @@
 #include <leat.h>
 #include "leatd/groups.h"
 #include "leatd/maker.h"
+#include "leatd/persister.h"
 #include "leatd/topics.h"
 
 #define DEFAULT UINT32_MAX
@@ -497,6 +498,7 @@ void lt_topics_release(struct lt_worker *w, struct lt_topic *topic)
             lt_region_unmap(part->rings[r].base, part->rings[r].bytes, 0);
             lt_keep_drop(&w->keep, LT_KEEP_RING, part->rings[r].id);
         }
+        lt_persister_release(part);
         free(part->readers);
         free(part->groups);
     }

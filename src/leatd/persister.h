@@ -14,6 +14,9 @@
 int lt_persister_start(struct lt_worker *w);
 /* Writes what is published, closes the logs in good order. */
 void lt_persister_stop(struct lt_worker *w);
+/* Before anything else here: the data directory is open. 0 or an error with a message. */
+int lt_persister_init(struct lt_worker *w);
+void lt_persister_free(struct lt_worker *w);
 
 /* What file operations go through; the synchronous half is any thread's. */
 struct lt_io *lt_persister_io(struct lt_worker *w);
@@ -30,7 +33,10 @@ uint64_t lt_persister_free_below(const struct lt_part *part);
 int lt_persister_attach_segment(struct lt_worker *w, struct lt_part *part,
                                 const struct lt_segment_attach *request,
                                 struct lt_segment_attach_answer *answer, int *fd);
+/* Returns at once. The page's acked_seq moves when it was tried, and state and reason say what came of it. */
 int lt_persister_resume(struct lt_worker *w, struct lt_part *part, bool cut);
+/* Without the lock, when nobody knows of the partition any more. */
+void lt_persister_release(struct lt_part *part);
 /* A setting (retention) has changed, or somebody wants to be served at once. Any thread. */
 void lt_persister_wake(struct lt_worker *w);
 

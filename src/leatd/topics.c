@@ -26,6 +26,7 @@
 #include "leatd/fold.h"
 #include "leatd/groups.h"
 #include "leatd/maker.h"
+#include "leatd/persister.h"
 #include "leatd/readers.h"
 #include "leatd/warden.h"
 #include "shm/reclaim.h"
@@ -262,6 +263,20 @@ int lt_topics_attach_ring(struct lt_worker *w, struct lt_conn *conn, const struc
     answer->ring_id = kept->id;
     answer->base_offset = kept->view.base_offset;
     return 0;
+}
+
+int lt_topics_attach_segment(struct lt_worker *w, struct lt_conn *conn,
+                             const struct lt_segment_attach *request, struct lt_segment_attach_answer *answer,
+                             int *fd)
+{
+    struct lt_topic *topic = lt_topics_by_id(w, request->topic_id);
+    if (!topic)
+        return lt_fail(LEAT_ENOTOPIC, "no topic with id %u on this bus", request->topic_id);
+    if (request->partition >= topic->partition_count)
+        return lt_fail(LEAT_ENOPART, "topic %s has partitions 0..%u, not %u", topic->name,
+                       topic->partition_count - 1, request->partition);
+    int r = check_permission(topic, &conn->peer, 4);
+    return r < 0 ? r : lt_persister_attach_segment(w, &topic->parts[request->partition], request, answer, fd);
 }
 
 /* --- delete --- */

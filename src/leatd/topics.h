@@ -61,6 +61,10 @@ int lt_topics_attach(struct lt_worker *w, struct lt_conn *conn, const struct lt_
 int lt_topics_detach(struct lt_worker *w, struct lt_conn *conn, const struct lt_topic_detach *request);
 int lt_topics_attach_ring(struct lt_worker *w, struct lt_conn *conn, const struct lt_ring_attach *request,
                           struct lt_ring_attach_answer *answer, int *fd);
+/* *fd stays -1 when none goes with the answer. */
+int lt_topics_attach_segment(struct lt_worker *w, struct lt_conn *conn,
+                             const struct lt_segment_attach *request, struct lt_segment_attach_answer *answer,
+                             int *fd);
 int lt_topics_remove(struct lt_worker *w, struct lt_conn *conn, uint32_t number, const char *name);
 /* Fills at most size bytes; returns rows or an error. */
 int lt_topics_describe(struct lt_worker *w, const struct lt_topic_describe *request,

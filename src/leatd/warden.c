@@ -24,6 +24,7 @@
 #include "leatd/fold.h"
 #include "leatd/groups.h"
 #include "leatd/kept.h"
+#include "leatd/persister.h"
 #include "leatd/readers.h"
 #include "leatd/rotate.h"
 #include "leatd/topics.h"
@@ -227,9 +228,12 @@ bool lt_warden_room(const struct lt_kept_ring *kept, struct lt_room *room)
     return true;
 }
 
+/* Who may be overtaken and who not: never the log, which reads without pins. */
 static uint64_t keep_of(struct lt_worker *w, const struct lt_part *part)
 {
-    return part->topic->head->on_full == LEAT_OVERWRITE ? LT_PIN_NONE : lt_readers_keep(w, part);
+    uint64_t logged = lt_persister_free_below(part);
+    uint64_t keep = part->topic->head->on_full == LEAT_OVERWRITE ? LT_PIN_NONE : lt_readers_keep(w, part);
+    return keep < logged ? keep : logged;
 }
 
 static uint64_t less(uint64_t a, uint64_t b)
@@ -354,7 +358,8 @@ static void look_at_retired(struct lt_worker *w, struct look *look)
     uint32_t owner;
     if (!oldest->base || lt_kept_settle(oldest, &owner) != LT_STOP_TAIL)
         return;
-    bool is_over = current->limit_offset > current->view.base_offset;
+    bool is_over = current->limit_offset > current->view.base_offset &&
+                   lt_persister_free_below(part) >= gate->end_offset;
     bool is_short = page->current_ring - page->first_ring >= LT_RINGS_RETIRED;
     if (!is_over && !(is_short && keep_of(w, part) >= gate->end_offset))
         return;

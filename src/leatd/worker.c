@@ -23,6 +23,7 @@
 #include "leatd/groups.h"
 #include "leatd/leases.h"
 #include "leatd/maker.h"
+#include "leatd/persister.h"
 #include "leatd/topics.h"
 #include "leatd/warden.h"
 
@@ -125,6 +126,7 @@ static void free_all(struct lt_worker *w)
         lt_topics_forget(w, topic);
         lt_topics_release(w, topic);
     }
+    lt_persister_free(w);
     if (w->coordinator)
         lt_region_unmap(w->coordinator, w->coordinator_bytes, 0);
     if (w->bells)
@@ -155,9 +157,12 @@ static int start_threads(struct lt_worker *w)
         return r;
     r = lt_warden_start(w);
     if (r == 0) {
-        r = lt_control_serve(w);
+        r = lt_persister_start(w);
+        if (r == 0)
+            r = lt_control_serve(w);
         if (r == 0)
             return 0;
+        lt_persister_stop(w);
         lt_warden_stop(w);
     }
     lt_maker_stop(w);
@@ -174,6 +179,8 @@ int lt_worker_start(struct lt_worker *w, bool own_process)
                     strerror(-r));
     if (r == 0)
         r = lt_control_start(w);
+    if (r == 0 && w->data)
+        r = lt_persister_init(w);
     if (r == 0) {
         lt_worker_lock(w); /* lease threads begin while the rest is taken over */
         r = lt_adopt(w);
@@ -196,6 +203,7 @@ static void end(struct lt_worker *w)
     lt_maker_stop(w);
     lt_leases_stop(w);
     lt_fold(w, true);
+    lt_persister_stop(w); /* before anybody is told: senders that wait get what they wait for */
     tell_end(w);
     free_all(w);
 }

@@ -26,9 +26,10 @@
 
 #define LT_BELLS 1024u /* consumers of a bus, and two of leatd's */
 /* leatd's persister sleeps on both; no consumer has a bell from LT_BELL_GATHER on. */
-#define LT_BELL_PERSISTER (LT_BELLS - 1u) /* in the lists of partitions above level ring: every record counts */
-#define LT_BELL_GATHER (LT_BELLS - 2u)    /* in those at level ring: not armed while it comes round by itself */
-#define LT_PARTITIONS_MAX 65536u          /* partitions of a bus */
+#define LT_BELL_PERSISTER \
+    (LT_BELLS - 1u)                    /* in the lists of partitions above level ring: every record counts */
+#define LT_BELL_GATHER (LT_BELLS - 2u) /* in those at level ring: not armed while it comes round by itself */
+#define LT_PARTITIONS_MAX 65536u       /* partitions of a bus */
 #define LT_KNOCK_WORDS (LT_PARTITIONS_MAX / 64)
 
 struct lt_bell {

@@ -30,6 +30,11 @@ static int refuse(const struct lt_plog *log)
     return lt_fail(log->error, "%s", log->reason);
 }
 
+void lt_plog_set_tag(struct lt_plog *log, uint32_t tag)
+{
+    log->settings.tag = tag;
+}
+
 enum lt_plog_state lt_plog_state(const struct lt_plog *log)
 {
     return log->state;
@@ -83,6 +88,11 @@ uint32_t lt_plog_under_way(const struct lt_plog *log)
 uint64_t lt_plog_cut_bytes(const struct lt_plog *log)
 {
     return log->cut_bytes;
+}
+
+uint32_t lt_plog_segments(const struct lt_plog *log)
+{
+    return log->segment_count;
 }
 
 struct lt_store_dir lt_plog_dir(const struct lt_plog *log)

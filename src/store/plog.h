@@ -87,6 +87,9 @@ int lt_plog_close(struct lt_plog *log, uint64_t next_offset);
 /* As a death leaves it. */
 void lt_plog_abandon(struct lt_plog *log);
 
+/* Of the tokens of all operations to come; with nothing under way. */
+void lt_plog_set_tag(struct lt_plog *log, uint32_t tag);
+
 enum lt_plog_state lt_plog_state(const struct lt_plog *log);
 int lt_plog_error(
     const struct lt_plog *log); /* FAILED: LEAT_EIO or LEAT_EFAILED; FULL: LEAT_ENOSPC; else 0 */
@@ -141,5 +144,6 @@ void lt_plog_cursor_end(struct lt_plog *log, struct lt_plog_cursor *cursor);
  * (an unlink failed) some files stay until the next start. */
 int lt_plog_trim(struct lt_plog *log, uint64_t keep_bytes, int64_t keep_after_ms);
 uint64_t lt_plog_bytes(struct lt_plog *log); /* of all its segments' files */
+uint32_t lt_plog_segments(const struct lt_plog *log);
 
 #endif
