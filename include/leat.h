@@ -235,28 +235,34 @@ typedef struct leat_producer_options {
     enum leat_partitioner partitioner;
     int exclusive; /* hold the topic alone: cheaper claims; LEAT_EEXCLUSIVE while others are attached */
     int64_t full_timeout_ms; /* how long a send waits for room; -1: for ever */
-    int64_t spin_us;         /* how long a send that waits for room spins before it sleeps; -1: only spins */
+    int64_t
+        spin_us; /* how long who waits (for room, or to be acknowledged) spins before it sleeps; -1: only spins */
     leat_delivered_fn
-        *on_delivered; /* called in order, from calls on the same handle; must not call back into it */
+        *on_delivered; /* once for each record sent, when it is acknowledged or will not be; in order in each
+                          partition, from calls on the same handle (send, wait, flush, close); must not call back into it */
     leat_partition_of_fn
         *partition_of; /* with LEAT_CALLBACK: returns a partition, or a negative error that send returns */
     void *user;
+    enum leat_level
+        level; /* wait for more than the topic's level; readers see records at the topic's. LEAT_RING: as the topic */
 } leat_producer_options;
 
-#define LEAT_PRODUCER_OPTIONS                                                                 \
-    {                                                                                         \
-        sizeof(leat_producer_options), LEAT_PARTITIONER_TOPIC, 0, 30000, 20, NULL, NULL, NULL \
+#define LEAT_PRODUCER_OPTIONS                                                                            \
+    {                                                                                                    \
+        sizeof(leat_producer_options), LEAT_PARTITIONER_TOPIC, 0, 30000, 20, NULL, NULL, NULL, LEAT_RING \
     }
 
 /* Attaches to a topic to produce. options may be NULL. Errors: LEAT_ENOTOPIC, LEAT_EPERM, LEAT_EEXCLUSIVE,
- * LEAT_ELIMIT, LEAT_ENOMEM, LEAT_EGONE. */
+ * LEAT_ELIMIT, LEAT_ENOMEM, LEAT_EGONE, LEAT_EINVAL (options.level on a topic without a log). */
 LEAT_API int leat_producer_open(leat_producer **producer, leat_bus *bus, const char *topic,
                                 const leat_producer_options *options);
 
 /* Copies one record into the ring. 0: it is committed and *receipt (may be NULL) says where. Never waits for a
  * disk; waits for room up to full_timeout_ms. Should leatd take the claim back because this process stood still for
  * long, send claims again by itself: nothing of the first try was visible.
- * Errors: LEAT_ETOOBIG, LEAT_EFULL, LEAT_ENOPART (a callback's answer), LEAT_EDELETED, LEAT_EGONE, LEAT_EFORKED. */
+ * A partition whose log cannot take more refuses at once, whatever on_full says, and leat_last_error() has path and errno:
+ * LEAT_ENOSPC (no room on the disk; ends by itself), LEAT_EIO or LEAT_EFAILED (until an operator has resumed it).
+ * Errors: also LEAT_ETOOBIG, LEAT_EFULL, LEAT_ENOPART (a callback's answer), LEAT_EDELETED, LEAT_EGONE, LEAT_EFORKED. */
 LEAT_API int leat_producer_send(leat_producer *producer, const leat_record *record, leat_receipt *receipt);
 
 /* The same, to the partition given. */
@@ -293,14 +299,17 @@ LEAT_API int leat_claim_commit(leat_claim *claim, leat_receipt *receipt);
 /* Gives the claim up. Its offset becomes a gap that readers step over. */
 LEAT_API int leat_claim_abort(leat_claim *claim);
 
-/* Waits until the record is acknowledged at the topic's level; at LEAT_RING it is, once send returned.
- * Errors: LEAT_ETIMEOUT, LEAT_EINVAL (a receipt that was never given), LEAT_EGONE. */
+/* Waits until the record is acknowledged at the topic's level (or options.level), up to timeout_ms (-1: for ever); at LEAT_RING
+ * it is, once send returned. A restart of leatd's worker only makes it wait longer.
+ * Errors: LEAT_ETIMEOUT (it may still come), LEAT_EIO or LEAT_EFAILED (the partition has failed; only after an operator has
+ * resumed it may the record be acknowledged), LEAT_EINVAL (a receipt that was never given), LEAT_EDELETED, LEAT_EGONE. */
 LEAT_API int leat_producer_wait(leat_producer *producer, const leat_receipt *receipt, int64_t timeout_ms);
-/* The same for everything sent; runs outstanding on_delivered calls. */
+/* The same for everything sent, on all partitions; the first error, if any. Calls on_delivered for what is due. */
 LEAT_API int leat_producer_flush(leat_producer *producer, int64_t timeout_ms);
 /* How many partitions the topic has now. */
 LEAT_API int leat_producer_partitions(leat_producer *producer);
-/* Flushes (at most 10 s), aborts open claims, detaches. Returns what the flush said. NULL is fine. */
+/* Aborts open claims, flushes (at most 10 s), detaches. Returns what the flush said; on_delivered has it for each record that is
+ * not acknowledged then. NULL is fine. */
 LEAT_API int leat_producer_close(leat_producer *producer);
 
 /* --- consumers ------------------------------------------------------------------------------------- */

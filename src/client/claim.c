@@ -71,6 +71,8 @@ int leat_producer_claim(leat_producer *p, const void *key, size_t key_size, size
     if (r < 0)
         return r;
     r = claim_in_place(p, key, key_size, value_size, claim);
+    if (LT_UNLIKELY(r < 0))
+        lt_ack_tell(p);
     lt_handle_leave(&p->handle);
     return r;
 }
@@ -141,7 +143,10 @@ static int commit_open(leat_producer *p, struct lt_open_claim *open, leat_claim 
         r = lt_fail(LEAT_EABORTED, "%s: partition %u: offset %llu was taken back", p->topic->name,
                     open->partition, (unsigned long long)offset);
     } else {
+        uint64_t sent_end = out->sent_end;
         lt_out_published(p, out, &open->claim, claim->value_size + key_bytes);
+        if (out->sent_end < sent_end) /* what was claimed later was published earlier */
+            out->sent_end = sent_end;
     }
     uint32_t partition = open->partition;
     end_claim(p, open);
@@ -150,7 +155,7 @@ static int commit_open(leat_producer *p, struct lt_open_claim *open, leat_claim 
     if (receipt != NULL)
         *receipt = (leat_receipt){ .partition = partition, .offset = offset };
     if (p->on_delivered != NULL)
-        p->on_delivered(&(leat_receipt){ .partition = partition, .offset = offset }, 0, p->user);
+        lt_ack_sent(p, partition, offset, 1);
     return 0;
 }
 

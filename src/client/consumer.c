@@ -484,7 +484,7 @@ static int move_off(leat_consumer *c, struct lt_cursor *cursor, uint64_t end, ui
 int lt_consumer_place(leat_consumer *c, struct lt_cursor *cursor, uint64_t offset)
 {
     uint64_t end;
-    int r = lt_cursor_end(cursor, &end);
+    int r = lt_cursor_tail(cursor, &end); /* what is there and not visible yet will be: it is waited for */
     if (r < 0)
         return r;
     return offset <= end ? move_cursor(c, cursor, offset) : move_off(c, cursor, end, offset);

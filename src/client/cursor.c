@@ -228,6 +228,15 @@ static int map_ring_of(struct lt_cursor *cursor, uint64_t offset, struct lt_mapp
 
 int lt_cursor_end(struct lt_cursor *cursor, uint64_t *offset)
 {
+    uint64_t visible = lt_cursor_visible(cursor);
+    int r = lt_cursor_tail(cursor, offset);
+    if (*offset > visible)
+        *offset = visible;
+    return r;
+}
+
+int lt_cursor_tail(struct lt_cursor *cursor, uint64_t *offset)
+{
     uint64_t pos;
     uint32_t epoch;
     if (cursor->mapped != NULL && cursor->mapped->ring == lt_load_acquire32(&cursor->part->current_ring))
@@ -270,7 +279,8 @@ int lt_cursor_go(struct lt_cursor *cursor, uint64_t offset)
 void lt_cursor_skip_gaps(struct lt_cursor *cursor)
 {
     const struct lt_slot *slot;
-    while (lt_ring_peek(&cursor->ring, cursor->position, &slot) == LT_KIND_GAP)
+    uint64_t visible = lt_cursor_visible(cursor);
+    while (cursor->position < visible && lt_ring_peek(&cursor->ring, cursor->position, &slot) == LT_KIND_GAP)
         lt_cursor_place(cursor, cursor->position + 1);
 }
 
@@ -278,14 +288,17 @@ void lt_cursor_skip_gaps(struct lt_cursor *cursor)
 
 enum scan { SCAN_HERE, SCAN_OVER, SCAN_OVERTAKEN };
 
-/* Walks one ring from *offset on. HERE: *offset is the answer (a record of that time, or where nothing is published yet);
+/* Walks one ring from *offset on. HERE: *offset is the answer (a record of that time, or where nothing can be read yet);
  * OVER: it is where the next ring begins; OVERTAKEN: what was seen there may be a later lap's. */
-static enum scan scan_ring(const struct lt_ring *ring, int64_t timestamp_ms, uint64_t *offset)
+static enum scan scan_ring(const struct lt_ring *ring, uint64_t visible, int64_t timestamp_ms,
+                           uint64_t *offset)
 {
     for (;; ++*offset) {
         const struct lt_slot *slot;
         if (*offset >= lt_load_acquire64(&ring->gate->end_offset))
             return SCAN_OVER;
+        if (*offset >= visible)
+            return SCAN_HERE;
         enum lt_slot_kind kind = lt_ring_peek(ring, *offset, &slot);
         /* acquire: before the look at `announced`, which is stored before anybody writes here for the next lap. */
         if (kind == LT_KIND_GAP || (kind == LT_KIND_RECORD && (int64_t)(lt_load_acquire64(&slot->stamp) &
@@ -308,7 +321,7 @@ int lt_cursor_find_time(struct lt_cursor *cursor, int64_t timestamp_ms, uint64_t
         int r = map_ring_of(cursor, *offset, &mapped);
         if (r < 0)
             return r;
-        enum scan scan = scan_ring(&mapped->view, timestamp_ms, offset);
+        enum scan scan = scan_ring(&mapped->view, lt_cursor_visible(cursor), timestamp_ms, offset);
         lt_mapped_drop(mapped);
         if (scan == SCAN_HERE)
             return 0;

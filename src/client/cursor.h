@@ -65,6 +65,8 @@ uint64_t lt_cursor_beginning(const struct lt_cursor *cursor);
 /* The same at or behind `offset`: where a reader that fell behind there goes on, which is never backwards. */
 uint64_t lt_cursor_first_from(const struct lt_cursor *cursor, uint64_t offset);
 /* The offset that the next record gets. 0 or an error. */
+int lt_cursor_tail(struct lt_cursor *cursor, uint64_t *offset);
+/* Behind the last one that can be read: the tail, or where what is acknowledged ends. */
 int lt_cursor_end(struct lt_cursor *cursor, uint64_t *offset);
 /* The first record stamped at or after the time, or the end. */
 int lt_cursor_find_time(struct lt_cursor *cursor, int64_t timestamp_ms, uint64_t *offset);
@@ -74,8 +76,16 @@ int lt_cursor_find_time(struct lt_cursor *cursor, int64_t timestamp_ms, uint64_t
 int lt_cursor_go(struct lt_cursor *cursor, uint64_t offset);
 /* Lets go of the rings that were left. */
 void lt_cursor_forget(struct lt_cursor *cursor);
-/* Over published gaps, without a pin: only words are looked at. */
+/* Over visible gaps, without a pin: only words are looked at. */
 void lt_cursor_skip_gaps(struct lt_cursor *cursor);
+
+/* Offsets below may be read, once they are published; UINT64_MAX: all. */
+static inline uint64_t lt_cursor_visible(const struct lt_cursor *cursor)
+{
+    /* [log.visible] acquire: leatd saw the slots below it published. It rings the bells in acked_bells behind its store, so that
+     * who arms his bell and then looks here sleeps over nothing. */
+    return lt_load_acquire64(&cursor->part->visible);
+}
 
 static inline void lt_cursor_place(struct lt_cursor *cursor, uint64_t offset)
 {

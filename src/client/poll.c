@@ -2,7 +2,7 @@
  *
  *   begin   views are over; a member takes its turn when there is news of its group (member.h)
  *   look    every partition in turn: is something published at the position?   one load each, two when there is nothing
- *   gulp    pin, check `announced`, then walk slots while their words carry the lap
+ *   gulp    pin, check `announced`, then walk slots while their words carry the lap, below `visible`
  *   wait    look again for spin_us; then arm the bell, membarrier, look, sleep (bell.h says why no wake is lost)
  *
  * A pin stays until the next call that ends the views. Nothing read from a ring is believed: sizes are loaded once and
@@ -159,8 +159,15 @@ static inline int64_t view(leat_consumer *c, const struct lt_ring *ring, uint64_
     return (int64_t)total;
 }
 
-/* Why a walk ended. */
+/* Why a walk ended. EMPTY: nothing more is published, or visible. */
 enum walk_end { WALK_EMPTY, WALK_FULL, WALK_SEAL, WALK_HEADERS };
+
+/* Where a walk has to look up: at the end of the slots, or where what is visible ends. */
+static inline const struct lt_slot *stretch(const struct lt_slot *slot, const struct lt_slot *slots_end,
+                                            uint64_t left)
+{
+    return left < (uint64_t)(slots_end - slot) ? slot + left : slots_end;
+}
 
 /* Walks the cursor's ring from the position on, filling records[*n..]. The position is pinned. */
 static enum walk_end walk(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n)
@@ -169,12 +176,17 @@ static enum walk_end walk(leat_consumer *c, struct lt_cursor *cursor, uint32_t *
     const struct lt_slot *slots = lt_ring_slot_at(ring, 0), *slots_end = slots + ring->slot_count;
     const struct lt_slot *slot = cursor->slot;
     uint64_t want = cursor->want, offset = cursor->position, size_max = cursor->topic->record_max;
+    uint64_t visible = lt_cursor_visible(cursor);
+    const struct lt_slot *stop;
     const char *topic = cursor->topic->name;
     uint32_t partition = cursor->partition;
     leat_record *record = c->records + *n, *end = c->records + c->max;
     uint64_t bytes = 0, damaged = 0;
     enum walk_end why = WALK_FULL;
 
+    if (LT_UNLIKELY(visible <= offset))
+        return WALK_EMPTY;
+    stop = stretch(slot, slots_end, visible - offset);
     while (record < end) {
         /* [ring.see] acquire: whoever sees the published word sees slot and payload. Pairs with [ring.publish]. */
         uint64_t word = lt_load_acquire64(&slot->word);
@@ -202,9 +214,16 @@ static enum walk_end walk(leat_consumer *c, struct lt_cursor *cursor, uint32_t *
             damaged++;
         }
         offset++;
-        if (LT_UNLIKELY(++slot == slots_end)) {
-            slot = slots;
-            want += 1ull << 28; /* the next lap */
+        if (LT_UNLIKELY(++slot == stop)) {
+            if (slot == slots_end) {
+                slot = slots;
+                want += 1ull << 28; /* the next lap */
+            }
+            if (offset == visible) {
+                why = WALK_EMPTY;
+                break;
+            }
+            stop = stretch(slot, slots_end, visible - offset);
         }
     }
 
@@ -285,7 +304,8 @@ static inline bool is_ready(const struct lt_cursor *cursor)
     uint64_t word = lt_load_acquire64(&cursor->slot->word);
     if (cursor->paused)
         return false;
-    if (lt_word_lap(word) == lt_word_lap(cursor->want))
+    if (lt_word_lap(word) == lt_word_lap(cursor->want) &&
+        LT_LIKELY(lt_cursor_visible(cursor) > cursor->position))
         return true;
     const struct lt_ring_gate *gate = cursor->ring.gate;
     return lt_load_relaxed64(&gate->announced) > cursor->position ||
@@ -354,6 +374,9 @@ void lt_consumer_knock(leat_consumer *c)
     for (uint32_t i = 0; i < c->cursor_count; i++) {
         struct lt_cursor *cursor = c->cursors[i];
         if (cursor->paused || cursor->beyond)
+            continue;
+        /* Published, and not visible yet: that is no hole, and leatd knows of it. */
+        if (lt_word_lap(lt_load_acquire64(&cursor->slot->word)) == lt_word_lap(cursor->want))
             continue;
         /* [ring.hint] relaxed: anyone may write it; a lie costs leatd a look. */
         uint64_t hint = lt_load_relaxed64(&lt_ring_words(&cursor->ring)->hint);

@@ -5,6 +5,7 @@
  *   not attached | SEALED | FULL, WORN and the page names another ring   attach the current ring, try there
  *   STALE                                                                read the map's epoch again
  *   FULL, WORN; SEALED before the successor is named                     knock, spin, sleep on room_seq
+ *   the partition is not OPEN                                            its error, whatever on_full says
  *   CORRUPT                                                              LEAT_EPROTO: a producer of this topic wrote nonsense
  *
  * [room.seq] room_seq is loaded before the try that fails; leatd stores limit or successor, then room_seq + 1, then wakes. So
@@ -224,6 +225,8 @@ int lt_out_claim_slow(leat_producer *p, struct lt_out *out, uint32_t count, uint
     struct wait wait = { 0 };
     for (;;) {
         int r = lt_producer_check(p);
+        if (r == 0 && lt_load_relaxed32(&out->part->state) != LT_PARTITION_OPEN)
+            r = lt_ack_refusal(p, out);
         if (r < 0)
             return r;
         uint32_t seq = lt_load_acquire32(&out->part->room_seq);
@@ -268,6 +271,7 @@ static int check_options(const struct lt_attached *topic, leat_producer_options 
 
 static void free_producer(leat_producer *p)
 {
+    lt_ack_free(p);
     free(p->outs);
     free(p->many_next);
     free(p->many_first);
@@ -313,6 +317,8 @@ static int open_producer(leat_producer *p, leat_bus *bus, const char *name)
     r = check_options(p->topic, &p->options);
     if (r >= 0)
         r = make_arrays(p);
+    if (r >= 0)
+        r = lt_ack_open(p);
     /* The first partition now, so that the first send of a small topic is like the next one. */
     for (uint32_t i = 0; r >= 0 && i < p->partition_count && i < 16; i++)
         r = lt_out_attach(p, &p->outs[i]);
@@ -367,52 +373,17 @@ int leat_producer_partitions(leat_producer *p)
     return (int)p->partition_count;
 }
 
-int leat_producer_wait(leat_producer *p, const leat_receipt *receipt, int64_t timeout_ms)
-{
-    (void)timeout_ms;
-    if (p == NULL || receipt == NULL)
-        return lt_fail(LEAT_EINVAL, "leat_producer_wait: NULL");
-    int r = lt_handle_enter(&p->handle);
-    if (r < 0)
-        return r;
-    uint64_t end, pos;
-    uint32_t epoch;
-    if (receipt->partition >= p->partition_count || p->outs[receipt->partition].mapped == NULL ||
-        receipt->offset == UINT64_MAX)
-        r = lt_fail(LEAT_EINVAL, "%s: nothing was sent to partition %u offset %llu", p->topic->name,
-                    receipt->partition, (unsigned long long)receipt->offset);
-    /* At the level "ring" a record is acknowledged once it is committed, which is before its receipt was given. */
-    else if (lt_ring_find_tail(&p->outs[receipt->partition].ring, &end, &pos, &epoch) == 0 &&
-             receipt->offset >= end)
-        r = lt_fail(LEAT_EINVAL, "%s: partition %u: offset %llu was not given out; the next is %llu",
-                    p->topic->name, receipt->partition, (unsigned long long)receipt->offset,
-                    (unsigned long long)end);
-    lt_handle_leave(&p->handle);
-    return r;
-}
-
-int leat_producer_flush(leat_producer *p, int64_t timeout_ms)
-{
-    (void)timeout_ms;
-    if (p == NULL)
-        return lt_fail(LEAT_EINVAL, "the producer is NULL");
-    int r = lt_handle_enter(&p->handle);
-    if (r < 0)
-        return r;
-    /* At the level "ring" nothing is outstanding between two calls. */
-    lt_handle_leave(&p->handle);
-    return 0;
-}
-
 int leat_producer_close(leat_producer *p)
 {
     if (p == NULL)
         return 0;
     int kept = errno;
-    int r = leat_producer_flush(p, FLUSH_AT_CLOSE_MS);
-    if (r == LEAT_EFORKED || r == LEAT_EBUSY_HANDLE)
+    int r = lt_handle_enter(&p->handle);
+    if (r < 0)
         return r;
-    lt_claims_abort_all(p);
+    lt_claims_abort_all(p); /* first: nothing behind an open claim is acknowledged */
+    r = lt_ack_flush(p, FLUSH_AT_CLOSE_MS);
+    lt_ack_end(p, r < 0 ? r : LEAT_ETIMEOUT);
     lt_handle_remove(&p->handle);
     for (uint32_t i = 0; i < p->partition_count; i++)
         if (p->outs[i].mapped != NULL)

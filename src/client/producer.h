@@ -3,6 +3,7 @@
  *   producer.c   open, close, options; moving between rings; waiting for room
  *   send.c       send, send_to, send_many
  *   claim.c      records written in place
+ *   ack.c        what is acknowledged: wait, flush, on_delivered; refusal (ack.h)
  *
  * A producer holds a view of each partition that it has sent to (struct lt_out): the ring of the moment, the limit as last
  * read, and, when it holds the topic exclusively, the tail. All of it is private; what is shared is in the ring.
@@ -13,6 +14,7 @@
  *   produce.bell       published, no bell rung yet         produce.bell.after   all done
  *   produce.batch      send_many: between two claims       produce.claim        in place: claimed, the value is the caller's
  *   produce.move       about to attach the next ring       produce.wait         about to wait for room
+ *   produce.ack        about to sleep until more is acknowledged
  */
 #ifndef LT_CLIENT_PRODUCER_H
 #define LT_CLIENT_PRODUCER_H
@@ -23,6 +25,7 @@
 #include <leat.h>
 
 #include "base/atomic.h"
+#include "client/ack.h"
 #include "client/bus.h"
 #include "client/topic.h"
 #include "shm/ring.h"
@@ -37,6 +40,8 @@ struct lt_out {
     struct lt_ring_tail tail;  /* exclusive only */
     struct lt_mapped *mapped;  /* NULL: not attached yet */
     struct lt_partition *part; /* in the page, read-only */
+    uint64_t sent_end;         /* behind the last record that this producer sent; 0: none */
+    const uint64_t *acked;     /* above level ring: written or durable, in the page */
     uint32_t global;
     bool sealed;                          /* exclusive: this ring was sealed when we came */
     uint64_t slots_high, units_high;      /* three quarters: ask for room from there on */
@@ -72,6 +77,7 @@ struct leat_producer {
     uint64_t record_max;
     leat_delivered_fn *on_delivered;
     void *user;
+    struct lt_acks acks;
     leat_producer_options options;
     /* claims in place */
     struct lt_open_claim claims[LT_OPEN_CLAIMS];
@@ -116,7 +122,10 @@ static inline int lt_out_claim_try(leat_producer *p, struct lt_out *out, uint32_
 static inline int lt_out_claim(leat_producer *p, struct lt_out *out, uint32_t count, uint32_t units,
                                struct lt_claim *claim)
 {
-    if (LT_LIKELY(out->mapped != NULL) && LT_LIKELY(lt_out_claim_try(p, out, count, units, claim) == 0))
+    /* [log.state] relaxed: a partition that fails just now takes this record still, as if it had come before. */
+    if (LT_LIKELY(out->mapped != NULL) &&
+        LT_LIKELY(lt_load_relaxed32(&out->part->state) == LT_PARTITION_OPEN) &&
+        LT_LIKELY(lt_out_claim_try(p, out, count, units, claim) == 0))
         return 0;
     return lt_out_claim_slow(p, out, count, units, claim);
 }
@@ -126,6 +135,7 @@ static inline void lt_out_published(leat_producer *p, struct lt_out *out, const 
                                     uint64_t bytes)
 {
     lt_point("produce.bell");
+    out->sent_end = claim->offset + claim->count;
     /* [bell.look] The store-load order is the waiter's to make (bell.h). Nobody listens at all: one load. */
     lt_fence_light();
     if (lt_load_relaxed64(&out->part->bell_summary) != 0) {

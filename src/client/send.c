@@ -18,12 +18,6 @@
 #define SLOTS_AHEAD 32
 #define CLAIMS_AHEAD 64
 
-static inline void deliver(leat_producer *p, uint32_t partition, uint64_t offset)
-{
-    leat_receipt receipt = { .partition = partition, .offset = offset };
-    p->on_delivered(&receipt, 0, p->user);
-}
-
 static inline int send_to(leat_producer *p, uint32_t partition, const leat_record *record,
                           leat_receipt *receipt)
 {
@@ -55,7 +49,7 @@ static inline int send_to(leat_producer *p, uint32_t partition, const leat_recor
     if (receipt != NULL)
         *receipt = (leat_receipt){ .partition = partition, .offset = claim.offset };
     if (LT_UNLIKELY(p->on_delivered != NULL))
-        deliver(p, partition, claim.offset);
+        lt_ack_sent(p, partition, claim.offset, 1);
     return 0;
 }
 
@@ -70,6 +64,8 @@ int leat_producer_send(leat_producer *p, const leat_record *record, leat_receipt
     r = lt_producer_choose(p, record->key, record->key_size, &partition);
     if (LT_LIKELY(r == 0))
         r = send_to(p, partition, record, receipt);
+    if (LT_UNLIKELY(r < 0))
+        lt_ack_tell(p);
     lt_handle_leave(&p->handle);
     return r;
 }
@@ -87,6 +83,8 @@ int leat_producer_send_to(leat_producer *p, uint32_t partition, const leat_recor
     else
         r = lt_fail(LEAT_ENOPART, "%s: partition %u; there are %u", p->topic->name, partition,
                     p->partition_count);
+    if (LT_UNLIKELY(r < 0))
+        lt_ack_tell(p);
     lt_handle_leave(&p->handle);
     return r;
 }
@@ -199,12 +197,11 @@ static void tell(leat_producer *p, uint32_t partition, struct run *run, const st
         run->at = run->at + claim->count == run->count ? LT_NOBODY : run->at + claim->count;
         return;
     }
-    for (uint32_t i = 0; i < claim->count; i++, run->at = behind(run, run->at)) {
+    for (uint32_t i = 0; i < claim->count; i++, run->at = behind(run, run->at))
         if (run->receipts != NULL)
             run->receipts[run->at] = (leat_receipt){ .partition = partition, .offset = claim->offset + i };
-        if (p->on_delivered != NULL)
-            deliver(p, partition, claim->offset + i);
-    }
+    if (p->on_delivered != NULL)
+        lt_ack_sent(p, partition, claim->offset, claim->count);
 }
 
 /* Sends a run, claim by claim. *sent grows by what was accepted; 0, or the error that ended it. */
@@ -309,6 +306,8 @@ int leat_producer_send_many(leat_producer *p, const leat_record *records, size_t
     if (LT_UNLIKELY(r < 0))
         return r;
     r = send_many(p, records, count < INT32_MAX ? count : INT32_MAX, receipts);
+    if (LT_UNLIKELY(r < 0))
+        lt_ack_tell(p);
     lt_handle_leave(&p->handle);
     return r;
 }

@@ -41,11 +41,11 @@ static struct lt_client_entry *entry_of(struct lt_worker *w, uint32_t id)
 
 /* --- repair --- */
 
-/* Everybody who may sleep on something that a dead process was about to say. */
+/* Everybody who may sleep on something that a dead process was about to say: a client, or the worker before this one. */
 static void rescue_bells(struct lt_worker *w, const struct lt_partition *page)
 {
     for (uint32_t word = 0; word < LT_BELL_WORDS; word++)
-        for (uint64_t bits = page->bells[word]; bits != 0; bits &= bits - 1)
+        for (uint64_t bits = page->bells[word] | page->acked_bells[word]; bits != 0; bits &= bits - 1)
             lt_bell_rescue(&w->bells->bells[word * 64 + (uint32_t)__builtin_ctzll(bits)]);
 }
 

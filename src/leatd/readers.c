@@ -1,5 +1,8 @@
 /* readers: see readers.h.
  *
+ * Bells stand in one of two lists of a partition: `bells`, which producers ring, and above level ring `acked_bells`, which leatd's
+ * persister rings when more is visible. The persister's own bells stand in the first, and are nobody's here.
+ *
  * A reader is an entry of its client's mailbox, which says which partition it reads and with which bell. leatd checks that once, when
  * it is opened, keeps what it found in client->idents, and puts the bell on the partition's list, where producers and
  * the next worker find it. What the entry's ident says later is not looked at again.
@@ -44,7 +47,24 @@ static uint32_t ident_bell(uint64_t ident)
 
 static bool is_listed(const struct lt_partition *page, uint32_t bell)
 {
-    return page->bells[bell / 64] >> bell % 64 & 1;
+    return (page->bells[bell / 64] | page->acked_bells[bell / 64]) >> bell % 64 & 1;
+}
+
+static void list_bell(struct lt_part *part, uint32_t bell)
+{
+    if (part->topic->head->level == LEAT_RING)
+        lt_partition_bell_set(part->page, bell, 1);
+    else
+        lt_partition_acked_bell_set(part->page, bell, 1);
+}
+
+/* Off whichever list it is on. */
+static void unlist_bell(struct lt_partition *page, uint32_t bell)
+{
+    if (page->bells[bell / 64] >> bell % 64 & 1)
+        lt_partition_bell_set(page, bell, 0);
+    if (page->acked_bells[bell / 64] >> bell % 64 & 1)
+        lt_partition_acked_bell_set(page, bell, 0);
 }
 
 /* --- the lists of partitions --- */
@@ -78,7 +98,7 @@ static void unlist(struct lt_part *part, uint32_t client, uint32_t entry, uint32
         i++;
     }
     if (!bell_used)
-        lt_partition_bell_set(part->page, bell, 0);
+        unlist_bell(part->page, bell);
     lt_point("reader.close");
 }
 
@@ -205,7 +225,7 @@ int lt_readers_open(struct lt_worker *w, struct lt_conn *conn, uint32_t entry)
     }
     client->reader_count++;
     lt_point("reader.open");
-    lt_partition_bell_set(part->page, bell, 1);
+    list_bell(part, bell);
     return 0;
 }
 
@@ -230,12 +250,11 @@ int lt_readers_close(struct lt_worker *w, struct lt_client *client, uint32_t ent
 /* --- deaths and adoption --- */
 
 /* Off every partition's list: what is left of a client that this worker never knew, too. */
-static void unlist_bell(struct lt_worker *w, uint32_t bell)
+static void unlist_everywhere(struct lt_worker *w, uint32_t bell)
 {
     for (struct lt_topic *topic = lt_topics_next(w, NULL); topic; topic = lt_topics_next(w, topic))
         for (uint32_t p = 0; p < topic->partition_count; p++)
-            if (is_listed(topic->parts[p].page, bell))
-                lt_partition_bell_set(topic->parts[p].page, bell, 0);
+            unlist_bell(topic->parts[p].page, bell);
 }
 
 void lt_readers_close_all(struct lt_worker *w, uint32_t client_id)
@@ -249,7 +268,7 @@ void lt_readers_close_all(struct lt_worker *w, uint32_t client_id)
         if (entry->client != client_id)
             continue;
         if (!client)
-            unlist_bell(w, b);
+            unlist_everywhere(w, b);
         lt_store_release32(&entry->client, 0);
     }
     if (client)
@@ -289,10 +308,11 @@ void lt_readers_adopt_done(struct lt_worker *w)
         for (uint32_t p = 0; p < topic->partition_count; p++) {
             struct lt_part *part = &topic->parts[p];
             for (uint32_t word = 0; word < LT_BELL_WORDS; word++)
-                for (uint64_t bits = part->page->bells[word]; bits != 0; bits &= bits - 1) {
+                for (uint64_t bits = part->page->bells[word] | part->page->acked_bells[word]; bits != 0;
+                     bits &= bits - 1) {
                     uint32_t bell = word * 64 + (uint32_t)__builtin_ctzll(bits);
-                    if (!has_reader(part, bell))
-                        lt_partition_bell_set(part->page, bell, 0);
+                    if (bell < LT_BELL_GATHER && !has_reader(part, bell)) /* above are the persister's */
+                        unlist_bell(part->page, bell);
                 }
         }
     }

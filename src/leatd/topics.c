@@ -395,9 +395,10 @@ static void fill_row(struct lt_part *part, struct lt_partition_row *row)
 void lt_topics_bounds(struct lt_part *part, uint64_t *start, uint64_t *end)
 {
     struct lt_partition_row row;
+    uint64_t visible = lt_load_acquire64(&part->page->visible);
     fill_row(part, &row);
     *start = row.log_start_offset;
-    *end = row.log_end_offset;
+    *end = row.log_end_offset < visible ? row.log_end_offset : visible;
 }
 
 static uint32_t count_writers(const struct lt_topic *topic)

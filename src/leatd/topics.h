@@ -71,7 +71,7 @@ int lt_topics_describe(struct lt_worker *w, const struct lt_topic_describe *requ
                        struct lt_topic_describe_answer *answer, uint32_t size, uint32_t *used);
 /* Shared memory of a user's topics, groups and clients. */
 uint64_t lt_topics_memory_of(struct lt_worker *w, uint32_t uid);
-/* The first offset that can be read, and the one that the next record gets. */
+/* The first offset that can be read, and the one behind the last. */
 void lt_topics_bounds(struct lt_part *part, uint64_t *start, uint64_t *end);
 /* Names after `after`, sorted, as many as fit. */
 int lt_topics_list(struct lt_worker *w, const char *after, char *names, uint32_t size, uint32_t *used);

@@ -36,6 +36,24 @@ int lt_topic_name_check(const char *name, size_t size)
     return 0;
 }
 
+/* The text is not one load: it belongs to a state that is the same before and behind it. */
+int lt_partition_refusal(const struct lt_partition *p, uint32_t *state, char reason[LT_REASON_MAX])
+{
+    for (int tries = 0;; tries++) {
+        uint64_t words[LT_REASON_MAX / 8];
+        uint32_t seq = lt_load_acquire32(&p->acked_seq);
+        *state = lt_load_acquire32(&p->state); /* [log.state] error and reason came before */
+        int32_t error = (int32_t)lt_load_relaxed32((const uint32_t *)&p->error);
+        for (uint32_t i = 0; i < LT_REASON_MAX / 8; i++) /* acquire: before the second look at the state */
+            words[i] = lt_load_acquire64((const uint64_t *)(const void *)p->reason + i);
+        if ((lt_load_acquire32(&p->state) != *state || lt_load_relaxed32(&p->acked_seq) != seq) && tries < 8)
+            continue;
+        memcpy(reason, words, LT_REASON_MAX);
+        reason[LT_REASON_MAX - 1] = 0;
+        return *state == LT_PARTITION_OPEN ? 0 : error < 0 ? error : LEAT_EFAILED;
+    }
+}
+
 /* One writer (leatd, under its lock), so loads and stores will do. Wakers load the summary first, with acquire: a word
  * whose bit they see is at least as new as that bit. */
 static void set_bell(uint64_t *list_summary, uint64_t *list, uint32_t bell, int on)

@@ -123,6 +123,8 @@ static inline struct lt_ring_gate *lt_partition_gate(struct lt_partition *p, uin
 
 /* The first map: bucket b -> b mod partitions, so that each partition gets within one bucket of the same share. */
 void lt_topic_map_init(void *page, uint32_t partitions);
+/* Why senders are refused: 0 while it is OPEN; else the error, *state and the reason's text, as leatd stored them together. */
+int lt_partition_refusal(const struct lt_partition *p, uint32_t *state, char reason[LT_REASON_MAX]);
 /* 0, or LEAT_EINVAL with a message: empty, ".", "..", too long, bytes outside [A-Za-z0-9._-]. */
 int lt_topic_name_check(const char *name, size_t size);
 /* leatd: a reader's bell goes on or off the partition's list. Order: bells before summary on, summary stays on until empty. */

@@ -53,7 +53,7 @@ static const struct command commands[] = {
       "  --partitioner NAME   xxh3, murmur2 or roundrobin (default: as the topic says)\n"
       "  --batch N            at most N records at once (default 500)\n"
       "  --rate N             records a second\n"
-      "  --level LEVEL        wait for that level: ring\n"
+      "  --level LEVEL        wait for written or durable, where the topic asks for less\n"
       "  --exclusive          hold the topic alone\n"
       "  --on-error WHAT      stop, or continue with the next record (default stop)\n"
       "  --full-timeout TIME  how long a full ring is waited for (default 30s)\n"

@@ -109,12 +109,6 @@ static double read_rate(const struct cli *cli, const char *text)
     return rate;
 }
 
-static void refuse_level(const struct cli *cli, const char *text)
-{
-    if (options_word(cli, "--level", text, topic_levels) != LEAT_RING)
-        exit(cli_fail(cli, "--level %s: needs the log, which comes with a later version", text));
-}
-
 static int fixed_partition(const char *topic, const void *key, size_t key_size, uint32_t partitions,
                            void *user)
 {
@@ -169,7 +163,7 @@ static void take_option(struct produce *p, int c)
         p->rate = read_rate(cli, optarg);
         break;
     case OPT_LEVEL:
-        refuse_level(cli, optarg);
+        p->options.level = (enum leat_level)options_word(cli, "--level", optarg, topic_levels);
         break;
     case OPT_EXCLUSIVE:
         p->options.exclusive = 1;

@@ -72,6 +72,7 @@ void world_init(const struct world *world)
     head->map_epoch = 1;
     head->on_full = 0;
     lt_topic_map_init(world->page, 1);
+    world->part->visible = UINT64_MAX;
     init_gate(world, 0, 0);
     struct lt_ring ring = world_ring(world, 0);
     lt_ring_genesis(&ring, 1);
