@@ -102,13 +102,23 @@ struct lt_store_dir lt_plog_dir(const struct lt_plog *log)
 
 /* ---- open, close ---- */
 
+/* Whole pages; one for the head and one for batches at least. */
+static uint64_t segment_size(uint64_t bytes)
+{
+    bytes = (bytes + LT_STORE_PAGE - 1) / LT_STORE_PAGE * LT_STORE_PAGE;
+    return bytes < 2 * LT_STORE_PAGE ? 2 * LT_STORE_PAGE : bytes;
+}
+
 static void take_defaults(struct lt_plog_settings *settings)
 {
     if (settings->segment_bytes == 0)
         settings->segment_bytes = LT_PLOG_SEGMENT_BYTES;
-    settings->segment_bytes = (settings->segment_bytes + LT_STORE_PAGE - 1) / LT_STORE_PAGE * LT_STORE_PAGE;
-    if (settings->segment_bytes < 2 * LT_STORE_PAGE)
-        settings->segment_bytes = 2 * LT_STORE_PAGE;
+    if (settings->first_bytes == 0)
+        settings->first_bytes = LT_PLOG_FIRST_BYTES;
+    settings->segment_bytes = segment_size(settings->segment_bytes);
+    settings->first_bytes = segment_size(settings->first_bytes);
+    if (settings->first_bytes > settings->segment_bytes)
+        settings->first_bytes = settings->segment_bytes;
     if (settings->reserve_step == 0)
         settings->reserve_step = 1u << 20;
     if (settings->window_bytes == 0)
@@ -163,7 +173,7 @@ static struct lt_plog *allocate(struct lt_io *io, int dir_fd, const char *path,
     log->index.step = log->sealed.step = with.index_step;
     log->path = strdup(path);
     log->dir = (struct lt_store_dir){ .io = io, .fd = dir_fd, .id = with.id, .path = log->path };
-    if (log->path && lt_index_reserve(&log->index, with.segment_bytes) == 0)
+    if (log->path)
         return log;
     lt_plog_abandon(log);
     lt_fail(LEAT_ENOMEM, "%s: no memory for a log", path);
@@ -178,14 +188,16 @@ int lt_plog_open(struct lt_io *io, int dir_fd, const char *path, const struct lt
     if (!*log)
         return LEAT_ENOMEM;
     struct lt_recover_settings with = { .first_offset = settings->first_offset,
-                                        .segment_bytes = (*log)->settings.segment_bytes,
+                                        .segment_bytes = (*log)->settings.first_bytes,
                                         .window_bytes = (*log)->settings.window_bytes,
                                         .how = how };
     int result = lt_recover(&(*log)->dir, &with, &found);
     if (result == 0) {
         take_recovered(*log, &found);
-        return 0;
+        result = lt_index_reserve(&(*log)->index, (*log)->active.size_bytes);
     }
+    if (result == 0)
+        return 0;
     lt_plog_abandon(*log);
     *log = NULL;
     return result;
@@ -296,19 +308,21 @@ static int widen(struct lt_plog *log, uint64_t bytes)
 
 /* ---- segments ---- */
 
-/* The largest batch that fits the spare to come. */
+/* Twice the active one, as far as segments may grow; or what the batch needs. */
 static uint64_t spare_bytes_for(const struct lt_plog *log, uint64_t batch_bytes)
 {
-    uint64_t bytes = (batch_bytes + 2 * LT_STORE_PAGE - 1) / LT_STORE_PAGE * LT_STORE_PAGE;
-    return bytes > log->settings.segment_bytes ? bytes : log->settings.segment_bytes;
+    uint64_t wanted = 2 * log->active.size_bytes, needed = segment_size(batch_bytes + LT_STORE_PAGE);
+    if (wanted > log->settings.segment_bytes)
+        wanted = log->settings.segment_bytes;
+    return needed > wanted ? needed : wanted;
 }
 
 uint64_t lt_plog_wants_spare(const struct lt_plog *log)
 {
-    if (log->state == LT_PLOG_FAILED)
+    bool soon = log->big_bytes > 0 || log->end.pos > log->active.size_bytes / 2;
+    if (log->state == LT_PLOG_FAILED || log->spare_fd >= 0 || !soon)
         return 0;
-    uint64_t bytes = spare_bytes_for(log, log->big_bytes);
-    return log->spare_fd < 0 ? bytes : 0;
+    return spare_bytes_for(log, log->big_bytes);
 }
 
 int lt_plog_give_spare(struct lt_plog *log, int fd, uint64_t bytes)

@@ -27,6 +27,7 @@
 #include "store/recover.h"
 
 #define LT_PLOG_SEGMENT_BYTES (16ull << 20)
+#define LT_PLOG_FIRST_BYTES (256ull << 10)
 #define LT_PLOG_WINDOW_BYTES (256ull << 10)
 #define LT_PLOG_TEXT 256
 #define LT_PLOG_ROLLED 8 /* segments that are over and not durable yet */
@@ -52,7 +53,9 @@ struct lt_plog_settings {
     struct lt_log_id id;
     uint64_t first_offset;  /* of a log that is created */
     uint64_t segment_bytes; /* 0: LT_PLOG_SEGMENT_BYTES; rounded up to pages */
-    uint64_t reserve_step;  /* offsets reserved at once; 0: 2^20 */
+    uint64_t
+        first_bytes; /* of a log's first segment; each next is twice as large, up to segment_bytes. 0: 256 KiB */
+    uint64_t reserve_step; /* offsets reserved at once; 0: 2^20 */
     uint64_t
         window_bytes; /* not durable at once, to begin with (it grows): what recovery looks at; 0: 256 KiB */
     uint32_t index_step; /* bytes of log an entry of the index; 0: 16 KiB */
@@ -119,7 +122,7 @@ int lt_plog_completed(struct lt_plog *log, uint64_t token, int64_t result, struc
 /* Says that all up to the durable offset needs no look at the next start. Some 0.1 ms; for when little happens. */
 int lt_plog_checkpoint(struct lt_plog *log);
 
-/* Bytes of the spare that is wanted, or 0. */
+/* Bytes of the spare that is wanted, or 0: not before half of the segment is used, so that a partition which is idle has none. */
 uint64_t lt_plog_wants_spare(const struct lt_plog *log);
 /* Makes it: 0, LEAT_ENOSPC (FULL), or an error (FAILED). */
 int lt_plog_prepare(struct lt_plog *log);

@@ -15,7 +15,7 @@
 #define STAGES 24
 #define STAGE_SIZE 4096
 #define PAYLOAD_MAX 700
-#define SEGMENT_BYTES (3 * LT_STORE_PAGE)
+#define SEGMENT_BYTES (4 * LT_STORE_PAGE)
 
 enum what { NOT_GIVEN = 0, RECORD, GAP };
 
@@ -129,6 +129,7 @@ static struct lt_plog_settings settings_of(const struct part *part, int i)
 {
     return (struct lt_plog_settings){ .id = { .topic = 77, .partition = (uint32_t)i },
                                       .segment_bytes = SEGMENT_BYTES,
+                                      .first_bytes = SEGMENT_BYTES / 2,
                                       .reserve_step = 16,
                                       .window_bytes = 1024,
                                       .index_step = 512,

@@ -225,6 +225,7 @@ TEST(full_disk_is_told_before_the_room_is_gone_and_goes_away)
 {
     struct lt_plog *log = new_log();
     struct lt_io_op op;
+    fill(log, 1, 6000); /* half of it is used */
     CHECK_EQ(lt_plog_reserve(log, 10), 0);
     simdisk_fail_at(disk, simdisk_operations(disk), ENOSPC, true);
     CHECK_EQ(lt_plog_prepare(log), LEAT_ENOSPC);
@@ -243,12 +244,45 @@ TEST(append_without_a_segment_to_go_to_changes_nothing)
     struct lt_plog *log = new_log();
     struct lt_io_op op;
     fill(log, 1, 6000);
-    log->spare_fd = (lt_io_close(io, log->spare_fd), -1);
     CHECK_EQ(send_one(log, 0, 7000, &op), LT_PLOG_NO_ROOM);
     CHECK_EQ(lt_plog_end(log), 1);
     CHECK_EQ(lt_plog_prepare(log), 0);
     CHECK_EQ(send_one(log, 0, 7000, &op), 0);
     lt_plog_abandon(log);
+}
+
+TEST(spare_is_wanted_once_half_of_the_segment_is_used)
+{
+    struct lt_plog *log = new_log();
+    int idle = simdisk_open_count(disk);
+    fill(log, 1, 3000);
+    CHECK_EQ(lt_plog_wants_spare(log), 0);
+    CHECK_EQ(simdisk_open_count(disk), idle);
+    fill(log, 1, 3000);
+    CHECK_EQ(lt_plog_wants_spare(log), SEGMENT_BYTES);
+    lt_plog_abandon(log);
+}
+
+TEST(segments_grow_from_the_first_to_the_size_that_is_set)
+{
+    static const uint64_t pages[] = { 2, 4, 8, 10, 10 };
+    struct lt_plog_settings with = settings;
+    settings.first_bytes = 2 * LT_STORE_PAGE;
+    settings.segment_bytes = 10 * LT_STORE_PAGE;
+    struct lt_plog *log = new_log();
+    for (uint32_t i = 0; i < sizeof pages / sizeof pages[0]; i++) {
+        while (log->segment_count == i + 1)
+            fill(log, 1, 700);
+        CHECK_EQ(log->segments[i].size_bytes, pages[i] * LT_STORE_PAGE);
+        if (i == 1) { /* what was there stays as large as it is */
+            lt_plog_abandon(log);
+            settings.first_bytes = 4 * LT_STORE_PAGE;
+            log = open_with(0);
+        }
+    }
+    check_readable(log, 0, lt_plog_end(log));
+    lt_plog_abandon(log);
+    settings = with;
 }
 
 TEST(batch_above_a_segment_gets_a_segment_of_its_own_size)
