@@ -230,9 +230,10 @@ static void want_sync(struct lt_part_log *l, struct lt_ops *ops)
 
 static void want_spare(struct lt_part_log *l, int64_t now_ns)
 {
-    uint64_t bytes = lt_plog_wants_spare(l->log);
+    bool zeros;
+    uint64_t bytes = lt_plog_wants_spare(l->log, &zeros);
     if (bytes != 0 && now_ns >= l->spare_ns)
-        lt_persister_ask_spare(l, bytes);
+        lt_persister_ask_spare(l, bytes, zeros);
 }
 
 /* The helper has made it, or could not. */
@@ -314,7 +315,9 @@ bool lt_part_log_step(struct lt_part_log *l, struct lt_stages *stages, struct lt
     bool is_open = lt_plog_state(l->log) != LT_PLOG_FAILED;
     uint32_t segments = lt_plog_segments(l->log);
     if (is_open && lt_plog_durable(l->log) < lt_plog_written(l->log)) {
-        if (l->sync_ns == 0)
+        if (l->part->topic->head->level == LEAT_DURABLE)
+            want_sync(l, ops); /* one at a time: what comes meanwhile is in the next one */
+        else if (l->sync_ns == 0)
             l->sync_ns = now_ns + SYNC_NS;
         else if (now_ns >= l->sync_ns) {
             want_sync(l, ops);

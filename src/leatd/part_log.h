@@ -78,6 +78,7 @@ struct lt_part_log {
     /* the next segment, under the persister's spare_lock */
     enum lt_spare_state spare_state;
     uint64_t spare_bytes;
+    bool spare_zeros;
     int spare_fd; /* or LEAT_E... */
     char spare_text[256];
     struct lt_part_log *spare_next;
@@ -112,6 +113,6 @@ void lt_part_log_drop_batch(struct lt_part_log *l);
 void lt_part_log_free(struct lt_part_log *l);
 
 /* persister.c: the next segment is wanted; the helper makes it, and sets spare_state. */
-void lt_persister_ask_spare(struct lt_part_log *l, uint64_t bytes);
+void lt_persister_ask_spare(struct lt_part_log *l, uint64_t bytes, bool zeros);
 
 #endif

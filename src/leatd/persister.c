@@ -93,13 +93,14 @@ uint64_t lt_persister_free_below(const struct lt_part *part)
 
 /* --- the helper: segments to come --- */
 
-void lt_persister_ask_spare(struct lt_part_log *l, uint64_t bytes)
+void lt_persister_ask_spare(struct lt_part_log *l, uint64_t bytes, bool zeros)
 {
     struct lt_persister *p = l->w->persister;
     pthread_mutex_lock(&p->spare_lock);
     if (l->spare_state == LT_SPARE_NONE) {
         l->spare_state = LT_SPARE_ASKED;
         l->spare_bytes = bytes;
+        l->spare_zeros = zeros;
         struct lt_part_log **last = &p->spares;
         while (*last)
             last = &(*last)->spare_next;
@@ -125,7 +126,7 @@ static void *make_spares(void *argument)
         pthread_mutex_unlock(&p->spare_lock);
         struct lt_store_dir dir = lt_plog_dir(l->log); /* not closed while one is asked for */
         dir.io = io;
-        int fd = io ? lt_segment_make_spare(&dir, l->spare_bytes) : LEAT_ENOMEM;
+        int fd = io ? lt_segment_make_spare(&dir, l->spare_bytes, l->spare_zeros) : LEAT_ENOMEM;
         pthread_mutex_lock(&p->spare_lock);
         l->spare_fd = fd;
         if (fd < 0)

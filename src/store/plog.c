@@ -189,6 +189,7 @@ int lt_plog_open(struct lt_io *io, int dir_fd, const char *path, const struct lt
         return LEAT_ENOMEM;
     struct lt_recover_settings with = { .first_offset = settings->first_offset,
                                         .segment_bytes = (*log)->settings.first_bytes,
+                                        .zeros = settings->level == LT_PLOG_DURABLE,
                                         .window_bytes = (*log)->settings.window_bytes,
                                         .how = how };
     int result = lt_recover(&(*log)->dir, &with, &found);
@@ -317,8 +318,16 @@ static uint64_t spare_bytes_for(const struct lt_plog *log, uint64_t batch_bytes)
     return needed > wanted ? needed : wanted;
 }
 
-uint64_t lt_plog_wants_spare(const struct lt_plog *log)
+/* Few large flushes: then zeros would cost more than they save. */
+static bool is_bulk(const struct lt_plog *log)
 {
+    uint64_t bytes = log->end.total - log->entered_total;
+    return log->settings.level != LT_PLOG_DURABLE || bytes >= (log->flushes + 1) * LT_PLOG_BULK_BYTES;
+}
+
+uint64_t lt_plog_wants_spare(const struct lt_plog *log, bool *zeros)
+{
+    *zeros = !is_bulk(log);
     bool soon = log->big_bytes > 0 || log->end.pos > log->active.size_bytes / 2;
     if (log->state == LT_PLOG_FAILED || log->spare_fd >= 0 || !soon)
         return 0;
@@ -347,13 +356,14 @@ int lt_plog_prepare(struct lt_plog *log)
 {
     if (log->state == LT_PLOG_FAILED)
         return refuse(log);
-    uint64_t bytes = lt_plog_wants_spare(log);
+    bool zeros;
+    uint64_t bytes = lt_plog_wants_spare(log, &zeros);
     if (bytes == 0) {
         log->state =
             LT_PLOG_OPEN; /* it was its name that the disk had no room for: the next append tries again */
         return 0;
     }
-    return lt_plog_give_spare(log, lt_segment_make_spare(&log->dir, bytes), bytes);
+    return lt_plog_give_spare(log, lt_segment_make_spare(&log->dir, bytes, zeros), bytes);
 }
 
 /* The index is a hint that can be had from the log: what becomes of this file is nobody's concern. */
@@ -376,6 +386,8 @@ static void enter_spare(struct lt_plog *log, const struct lt_segment *segment)
     log->end.base_offset = segment->base_offset;
     log->end.pos = LT_STORE_PAGE;
     log->end.timestamp_max = INT64_MIN;
+    log->entered_total = log->end.total;
+    log->flushes = 0;
 }
 
 static void close_rolled(struct lt_plog *log)
@@ -445,13 +457,14 @@ static void enqueue(struct lt_plog *log, struct lt_batch *batch, uint32_t bytes,
 {
     struct lt_plog_entry *entry = entry_at(log, log->entry_count++);
     const struct lt_batch_head *head = (const struct lt_batch_head *)(const void *)batch->bytes;
+    bool alone = log->durable.offset == log->end.offset;
     lt_index_note(&log->index, head, log->end.pos);
     *entry = (struct lt_plog_entry){ .fd = log->active.fd,
                                      .bytes = bytes,
                                      .from = batch->bytes,
                                      .pos = log->end.pos,
                                      .first_offset = log->end.offset,
-                                     .durable = log->settings.level == LT_PLOG_DURABLE,
+                                     .durable = alone && log->settings.level == LT_PLOG_DURABLE,
                                      .number = log->next_number };
     log->next_number = log->next_number + 1 == SYNC_TOKEN ? 0 : log->next_number + 1;
     log->end.pos += bytes;
@@ -525,13 +538,19 @@ int lt_plog_sync(struct lt_plog *log, struct lt_io_op *op)
     return 0;
 }
 
+static void set_durable(struct lt_plog *log, const struct lt_plog_point *point)
+{
+    log->durable = *point;
+    log->flushes++;
+}
+
 static void advance(struct lt_plog *log)
 {
     while (log->entry_count > 0 && entry_at(log, 0)->complete) {
         const struct lt_plog_entry *entry = entry_at(log, 0);
         log->written = entry->end;
         if (entry->durable && log->durable.offset == entry->first_offset)
-            log->durable = entry->end;
+            set_durable(log, &entry->end);
         log->entry_head = (log->entry_head + 1) % log->settings.depth;
         log->entry_count--;
     }
@@ -550,7 +569,7 @@ static int complete_sync(struct lt_plog *log, int64_t result)
         return lt_plog_fail(log, LEAT_EIO);
     }
     if (log->sync_point.offset > log->durable.offset)
-        log->durable = log->sync_point;
+        set_durable(log, &log->sync_point);
     close_rolled(log);
     return 0;
 }

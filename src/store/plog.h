@@ -18,6 +18,9 @@
  *  - A segment is ready before it is needed: whoever sees lt_plog_wants_spare gets one, or the log is FULL, of which senders
  *    are told while there still is room for what was promised.
  *
+ *  - At level `durable` a batch alone is one write with RWF_DSYNC. What comes while others are not durable yet is only written,
+ *    and lt_plog_sync flushes all of it: group commit, at whatever size the disk's speed makes of it.
+ *
  * What a death leaves: see recover.h. No clock, no allocation but in open, roll (its list of segments) and find.
  */
 #ifndef LT_STORE_PLOG_H
@@ -29,6 +32,8 @@
 #define LT_PLOG_SEGMENT_BYTES (16ull << 20)
 #define LT_PLOG_FIRST_BYTES (256ull << 10)
 #define LT_PLOG_WINDOW_BYTES (256ull << 10)
+#define LT_PLOG_BULK_BYTES \
+    (256ull << 10) /* a flush: what a second write of them costs is more than metadata */
 #define LT_PLOG_TEXT 256
 #define LT_PLOG_ROLLED 8 /* segments that are over and not durable yet */
 
@@ -115,19 +120,20 @@ int lt_plog_reserve(struct lt_plog *log, uint64_t upto);
 int lt_plog_append(struct lt_plog *log, struct lt_batch *batch, struct lt_io_op *op);
 /* Appends a gap up to `offset`: those below were given out and are lost. As append; NOTHING when the end is there already. */
 int lt_plog_skip(struct lt_plog *log, uint64_t offset, struct lt_io_op *op);
-/* A sync of what is written and not durable: 0 and *op; NOTHING; BUSY (one is under way). For level `written` and `flush`. */
+/* A sync of what is written and not durable: 0 and *op; NOTHING; BUSY (one is under way). At level `durable` at once, and again
+ * whenever one has ended: only a batch that found all before it durable is so by itself. */
 int lt_plog_sync(struct lt_plog *log, struct lt_io_op *op);
 /* What came of an op. 0; 1: submit *again; or the error that made the log FAILED. */
 int lt_plog_completed(struct lt_plog *log, uint64_t token, int64_t result, struct lt_io_op *again);
 /* Says that all up to the durable offset needs no look at the next start. Some 0.1 ms; for when little happens. */
 int lt_plog_checkpoint(struct lt_plog *log);
 
-/* Bytes of the spare that is wanted, or 0: not before half of the segment is used, so that a partition which is idle has none. */
-uint64_t lt_plog_wants_spare(const struct lt_plog *log);
+/* Bytes of the spare that is wanted, and how it is made; or 0: not before half of the segment is used, so that a partition which is idle has none. */
+uint64_t lt_plog_wants_spare(const struct lt_plog *log, bool *zeros);
 /* Makes it: 0, LEAT_ENOSPC (FULL), or an error (FAILED). */
 int lt_plog_prepare(struct lt_plog *log);
 /* The same in two halves, so that a helper thread does the slow one, with an lt_io of its own:
- *     fd = lt_segment_make_spare(lt_plog_dir(log), bytes);   lt_plog_give_spare(log, fd, bytes) */
+ *     fd = lt_segment_make_spare(lt_plog_dir(log), bytes, zeros);   lt_plog_give_spare(log, fd, bytes) */
 struct lt_store_dir lt_plog_dir(const struct lt_plog *log);
 int lt_plog_give_spare(struct lt_plog *log, int fd, uint64_t bytes);
 

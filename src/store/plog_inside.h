@@ -52,6 +52,8 @@ struct lt_plog {
     uint64_t big_bytes; /* a batch that waits for a spare of its size */
 
     struct lt_plog_point end, written, durable;
+    uint64_t entered_total; /* end.total when the active segment, or the log, was entered */
+    uint64_t flushes;       /* since then: times that durable has moved */
     uint64_t next_offset;
     uint64_t cut_bytes;
     int sync_fd; /* of the sync under way, or -1 */

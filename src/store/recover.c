@@ -343,12 +343,13 @@ static int walk_from_point(struct walk *walk)
 /* ---- the beginning ---- */
 
 /* meta first, then the first segment: a log without any has just been born. */
-static int give_birth(const struct lt_store_dir *dir, struct lt_recovered *found, uint64_t segment_bytes)
+static int give_birth(const struct lt_store_dir *dir, struct lt_recovered *found,
+                      const struct lt_recover_settings *settings)
 {
     struct lt_segment first = { .base_offset = found->meta.point_base,
-                                .size_bytes = segment_bytes,
+                                .size_bytes = settings->segment_bytes,
                                 .previous_timestamp_max = INT64_MIN };
-    first.fd = lt_segment_make_spare(dir, segment_bytes);
+    first.fd = lt_segment_make_spare(dir, settings->segment_bytes, settings->zeros);
     if (first.fd < 0)
         return first.fd;
     int error = lt_segment_name_spare(dir, &first, found->meta.generation);
@@ -403,7 +404,7 @@ static int recover(struct walk *walk)
     if (result == 0)
         result = tidy(dir, found, leftovers);
     if (result == 0 && found->segment_count == 0 && found->meta.point_pos == LT_STORE_PAGE)
-        result = give_birth(dir, found, walk->settings->segment_bytes);
+        result = give_birth(dir, found, walk->settings);
     return result == 0 ? walk_from_point(walk) : result;
 }
 

@@ -22,6 +22,7 @@
 struct lt_recover_settings {
     uint64_t first_offset;  /* of a log that is created */
     uint64_t segment_bytes; /* the same: of its first segment */
+    bool zeros;             /* the same: as lt_segment_make_spare */
     uint64_t window_bytes;  /* of the new generation, to begin with */
     unsigned how;
 };

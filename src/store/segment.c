@@ -44,14 +44,15 @@ static int fail_io(const struct lt_store_dir *dir, const char *name, const char 
     return is_full(error) ? LEAT_ENOSPC : LEAT_EIO;
 }
 
-/* Zeros are written, not only allocated: a write into an unwritten extent changes metadata, and each sync would write those. */
-static int fill_spare(const struct lt_store_dir *dir, int fd, uint64_t size_bytes)
+/* Space that is only allocated reads as zeros, but the first sync behind each write into it has metadata to write as well: some
+ * 0.1 ms. Zeros that are written cost the bandwidth a second time instead, which small batches do not mind. */
+static int fill_spare(const struct lt_store_dir *dir, int fd, uint64_t size_bytes, bool zeros)
 {
     struct lt_io *io = dir->io;
     int error = io->table->allocate(io, fd, size_bytes);
     if (error < 0 && error != -EOPNOTSUPP && error != -EINTR)
         return fail_io(dir, LT_SPARE_NAME, "fallocate", error);
-    error = lt_io_write_zeros(io, fd, size_bytes, 0);
+    error = zeros || error < 0 ? lt_io_write_zeros(io, fd, size_bytes, 0) : 0;
     if (error < 0)
         return fail_io(dir, LT_SPARE_NAME, "write", error);
     error = lt_io_sync(io, fd);
@@ -60,7 +61,7 @@ static int fill_spare(const struct lt_store_dir *dir, int fd, uint64_t size_byte
     return 0;
 }
 
-int lt_segment_make_spare(const struct lt_store_dir *dir, uint64_t size_bytes)
+int lt_segment_make_spare(const struct lt_store_dir *dir, uint64_t size_bytes, bool zeros)
 {
     struct lt_io *io = dir->io;
     int error = lt_io_unlink(io, dir->fd, LT_SPARE_NAME);
@@ -69,7 +70,7 @@ int lt_segment_make_spare(const struct lt_store_dir *dir, uint64_t size_bytes)
     int fd = lt_io_open(io, dir->fd, LT_SPARE_NAME, O_RDWR | O_CREAT | O_EXCL);
     if (fd < 0)
         return fail_io(dir, LT_SPARE_NAME, "create", fd);
-    error = fill_spare(dir, fd, size_bytes);
+    error = fill_spare(dir, fd, size_bytes, zeros);
     if (error == 0)
         return fd;
     lt_io_close(io, fd);

@@ -1,7 +1,7 @@
-/* segment: one file of a log: made whole and filled with zeros, then named, then filled with batches; and the scan that
+/* segment: one file of a log: made whole, reading as zeros, then named, then filled with batches; and the scan that
  * walks its batches, believing nothing that it has not checked.
  *
- * A segment is made in two steps. The *spare* (slow: space is taken and zeroed, so that a full disk shows here, before
+ * A segment is made in two steps. The *spare* (slow: space is taken, so that a full disk shows here, before
  * anything is promised) has no offset yet. *Naming* it (quick) writes its head, renames it, and syncs the directory, in that
  * order: a file that bears a segment's name is a whole one.
  */
@@ -35,9 +35,9 @@ void lt_segment_name(char name[LT_SEGMENT_NAME_SIZE], uint64_t base_offset, cons
 /* Whether it is the name of a segment or of its index (`ending`), and whose. */
 bool lt_segment_parse(const char *name, const char *ending, uint64_t *base_offset);
 
-/* A new spare: its descriptor, or LEAT_ENOSPC (full: nothing is left of it; try again when there is room), or another
+/* A new spare: its descriptor. zeros: they are written, not only promised by the file system (see fill_spare). Or LEAT_ENOSPC (full: nothing is left of it; try again when there is room), or another
  * error. Touches only LT_SPARE_NAME. */
-int lt_segment_make_spare(const struct lt_store_dir *dir, uint64_t size_bytes);
+int lt_segment_make_spare(const struct lt_store_dir *dir, uint64_t size_bytes, bool zeros);
 /* Gives the spare its head and its name. segment->fd is the spare's. 0, LEAT_ENOSPC (it is a spare still), or an error: then
  * nobody knows what is on the disk. */
 int lt_segment_name_spare(const struct lt_store_dir *dir, const struct lt_segment *segment,

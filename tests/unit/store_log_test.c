@@ -156,7 +156,33 @@ TEST(completions_in_any_order_acknowledge_a_prefix)
     CHECK_EQ(lt_plog_completed(log, ops[1].token, ops[1].size, &again), 0);
     CHECK_EQ(lt_plog_acked(log), 0);
     CHECK_EQ(lt_plog_completed(log, ops[0].token, ops[0].size, &again), 0);
+    CHECK_EQ(lt_plog_written(log), 3);
+    lt_plog_abandon(log);
+}
+
+TEST(batch_alone_is_flushed_by_itself_and_those_behind_it_by_one_sync)
+{
+    struct lt_plog *log = new_log();
+    struct lt_io_op ops[3], sync, again;
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(send_one(log, i, 100, &ops[i]), 0);
+    CHECK_EQ(ops[0].flags, LT_IO_DSYNC);
+    CHECK_EQ(ops[1].flags, 0);
+    CHECK_EQ(lt_plog_sync(log, &sync), LT_PLOG_NOTHING);
+    CHECK_EQ(lt_plog_completed(log, ops[0].token, ops[0].size, &again), 0);
+    CHECK_EQ(lt_plog_acked(log), 1);
+    CHECK_EQ(lt_plog_completed(log, ops[1].token, ops[1].size, &again), 0);
+    CHECK_EQ(lt_plog_acked(log), 1);
+    CHECK_EQ(lt_plog_sync(log, &sync), 0);
+    CHECK_EQ(lt_plog_completed(log, ops[2].token, ops[2].size, &again), 0);
+    CHECK_EQ(lt_plog_sync(log, &again), LT_PLOG_BUSY);
+    CHECK_EQ(lt_plog_completed(log, sync.token, 0, &again), 0);
+    CHECK_EQ(lt_plog_acked(log), 2); /* the third ended behind the sync's beginning */
+    CHECK_EQ(lt_plog_sync(log, &sync), 0);
+    CHECK_EQ(lt_plog_completed(log, sync.token, 0, &again), 0);
     CHECK_EQ(lt_plog_acked(log), 3);
+    CHECK_EQ(send_one(log, 0, 100, &ops[0]), 0);
+    CHECK_EQ(ops[0].flags, LT_IO_DSYNC);
     lt_plog_abandon(log);
 }
 
@@ -256,10 +282,12 @@ TEST(spare_is_wanted_once_half_of_the_segment_is_used)
     struct lt_plog *log = new_log();
     int idle = simdisk_open_count(disk);
     fill(log, 1, 3000);
-    CHECK_EQ(lt_plog_wants_spare(log), 0);
+    bool zeros;
+    CHECK_EQ(lt_plog_wants_spare(log, &zeros), 0);
     CHECK_EQ(simdisk_open_count(disk), idle);
     fill(log, 1, 3000);
-    CHECK_EQ(lt_plog_wants_spare(log), SEGMENT_BYTES);
+    CHECK_EQ(lt_plog_wants_spare(log, &zeros), SEGMENT_BYTES);
+    CHECK(zeros);
     lt_plog_abandon(log);
 }
 
