@@ -254,10 +254,13 @@ static bool append_all(struct lt_part_log *l, struct lt_stages *stages, struct l
 {
     struct lt_io_op op;
     bool moved = false;
+    l->step_bytes = l->step_offsets = 0;
     if (lt_plog_end(l->log) < l->copied && !l->stage) {
+        pthread_mutex_lock(&l->lock);
         int r = lt_plog_skip(l->log, l->copied, &op);
         if (r == LT_PLOG_SYNC)
             want_sync(l, ops);
+        pthread_mutex_unlock(&l->lock);
         if (r != 0)
             return false;
         take_off(l, ops, &op, NULL);
@@ -269,12 +272,16 @@ static bool append_all(struct lt_part_log *l, struct lt_stages *stages, struct l
         if (!l->stage && !fill(l, stages))
             break;
         lt_point("log.append");
+        pthread_mutex_lock(&l->lock);
         int r = lt_plog_append(l->log, &l->batch, &op);
         if (r == LT_PLOG_SYNC)
             want_sync(l, ops);
+        pthread_mutex_unlock(&l->lock);
         if (r != 0)
             break;
         l->last_bytes = op.size;
+        l->step_bytes += op.size;
+        l->step_offsets += l->batch.end_offset - l->batch.first_offset;
         take_off(l, ops, &op, l->stage);
         l->stage = NULL;
         moved = true;
@@ -293,6 +300,17 @@ static void trim(struct lt_part_log *l, int64_t now_ns)
         lt_plog_trim(l->log, bytes, ms >= 0 ? lt_clock_real_ms() - ms : INT64_MIN);
 }
 
+/* How long records are gathered, at level ring: so long that an eighth of the ring comes together, as things go, and 5 ms at most. */
+static int64_t gather_ns(const struct lt_part_log *l)
+{
+    uint64_t size = l->part->topic->head->ring_size;
+    uint64_t share = l->step_offsets * LT_SLOT_SIZE > l->step_bytes ? l->step_offsets * LT_SLOT_SIZE
+                                                                    : l->step_bytes;
+    if (share == 0)
+        return 0;
+    return share <= size / 8 ? GATHER_NS : (int64_t)((uint64_t)GATHER_NS * (size / 8) / share);
+}
+
 static void later(int64_t at_ns, int64_t *next_ns)
 {
     if (at_ns != 0 && at_ns < *next_ns)
@@ -304,13 +322,16 @@ bool lt_part_log_step(struct lt_part_log *l, struct lt_stages *stages, struct lt
 {
     if (!l->log || l->shown == LT_PLOG_FAILED)
         return false;
-    if (l->look_ns > now_ns) {
+    if (l->look_ns > now_ns && lt_part_log_gathers(l)) {
         later(l->look_ns, next_ns);
         return false;
     }
+    lt_store_relaxed32(&l->pressed, 0); /* relaxed: looked at from here on */
     pthread_mutex_lock(&l->lock);
     take_spare(l, now_ns);
+    pthread_mutex_unlock(&l->lock);
     bool moved = append_all(l, stages, ops);
+    pthread_mutex_lock(&l->lock);
     want_spare(l, now_ns);
     bool is_open = lt_plog_state(l->log) != LT_PLOG_FAILED;
     uint32_t segments = lt_plog_segments(l->log);
@@ -332,7 +353,7 @@ bool lt_part_log_step(struct lt_part_log *l, struct lt_stages *stages, struct lt
     pthread_mutex_unlock(&l->lock);
     if (differs)
         lt_part_log_tell(l);
-    l->look_ns = !l->waits && moved ? now_ns + GATHER_NS : 0;
+    l->look_ns = !l->waits && moved ? now_ns + gather_ns(l) : 0;
     later(l->look_ns, next_ns);
     later(l->sync_ns, next_ns);
     if (l->part->topic->head->retention_ms >= 0 && l->segments > 1)
@@ -370,7 +391,8 @@ static void say_state(struct lt_part_log *l, enum lt_plog_state state, int error
     static const uint32_t states[] = { [LT_PLOG_OPEN] = LT_PARTITION_OPEN,
                                        [LT_PLOG_FULL] = LT_PARTITION_FULL,
                                        [LT_PLOG_FAILED] = LT_PARTITION_FAILED };
-    lt_worker_lock(l->w); /* room_seq is written under it */
+    if (!l->is_held)
+        lt_worker_lock(l->w); /* room_seq is written under it */
     page->error = error;
     snprintf(page->reason, sizeof page->reason, "%s", reason);
     /* [log.state] release: error and reason come first. */
@@ -382,7 +404,8 @@ static void say_state(struct lt_part_log *l, enum lt_plog_state state, int error
     else
         lt_worker_say(l->w, LT_LOG_ERROR, "topic %s, partition %u: %s: %s", l->part->topic->name,
                       l->part->index, state == LT_PLOG_FULL ? "full" : "failed", reason);
-    lt_worker_unlock(l->w);
+    if (!l->is_held)
+        lt_worker_unlock(l->w);
     l->shown = state;
 }
 

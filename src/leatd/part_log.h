@@ -12,6 +12,7 @@
 
 #include <pthread.h>
 
+#include "base/atomic.h"
 #include "leatd/persister.h"
 
 #define LT_FLIGHTS 8u /* of one partition, syncs and gaps included */
@@ -44,7 +45,9 @@ struct lt_part_log {
     bool waits;           /* level above ring: every record counts */
     bool opened;          /* it was tried */
     uint32_t command;    /* [log.command] stored by anybody under the worker's lock, taken by the persister */
+    uint32_t pressed;    /* [log.press] the warden wants room that only the log can give: no gathering now */
     uint64_t free_below; /* [log.free] stored by the persister, loaded by the warden */
+    bool is_held;        /* the caller of lt_persister_add holds the worker's lock */
 
     pthread_mutex_t lock; /* over `log`: lt_persister_attach_segment looks for places in it */
     struct lt_plog *log;  /* NULL: not open */
@@ -65,7 +68,8 @@ struct lt_part_log {
         struct lt_stage *stage; /* NULL: a gap or a sync */
     } flights[LT_FLIGHTS];
     uint32_t flight_count;
-    uint32_t last_bytes; /* of the batch appended last */
+    uint32_t last_bytes;               /* of the batch appended last */
+    uint64_t step_bytes, step_offsets; /* of the last step */
 
     /* what the page says */
     uint32_t segments;
@@ -101,6 +105,11 @@ bool lt_part_log_step(struct lt_part_log *l, struct lt_stages *stages, struct lt
                       int64_t *next_ns);
 /* Whether a step would find records. */
 bool lt_part_log_ready(const struct lt_part_log *l);
+/* When it is looked at again without being woken for it. */
+static inline bool lt_part_log_gathers(const struct lt_part_log *l)
+{
+    return l->look_ns != 0 && lt_load_relaxed32(&l->pressed) == 0;
+}
 /* Somebody claims behind what is copied, and does not publish. */
 bool lt_part_log_blocked(const struct lt_part_log *l);
 /* An operation has ended. */

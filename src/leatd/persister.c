@@ -91,6 +91,14 @@ uint64_t lt_persister_free_below(const struct lt_part *part)
     return part->log ? lt_load_acquire64(&part->log->free_below) : UINT64_MAX;
 }
 
+void lt_persister_press(struct lt_part *part)
+{
+    if (!part->log || lt_load_relaxed32(&part->log->pressed) != 0)
+        return;
+    lt_store_relaxed32(&part->log->pressed, 1); /* relaxed: the wake behind it has a fence */
+    wake(part->log->w->persister);
+}
+
 /* --- the helper: segments to come --- */
 
 void lt_persister_ask_spare(struct lt_part_log *l, uint64_t bytes, bool zeros)
@@ -173,9 +181,11 @@ int lt_persister_add(struct lt_worker *w, struct lt_part *part, struct lt_plog *
     part->topic->refs++;
     p->added[p->added_count++] = l;
     lt_partition_bell_set(part->page, l->waits ? LT_BELL_PERSISTER : LT_BELL_GATHER, 1);
+    l->is_held = true;
     if (log)
         lt_part_log_begin(l, log);
-    else
+    l->is_held = false;
+    if (!log)
         lt_store_release32(&part->page->log_open, 0);
     wake(p);
     return 0;
@@ -306,13 +316,39 @@ static void obey(struct lt_persister *p, struct lt_part_log *l)
 
 /* --- a round --- */
 
+static struct lt_part_log *log_of(const struct lt_persister *p, uint64_t token)
+{
+    uint32_t tag = (uint32_t)(token >> 32);
+    return tag < p->log_count ? p->logs[tag] : NULL;
+}
+
+/* Nothing can be submitted any more: what is left fails, and with it the logs. */
+static void refuse(struct lt_persister *p, uint32_t from, int error)
+{
+    uint32_t count = p->ops.count;
+    p->ops.count = 0; /* a log that has failed wants nothing done again */
+    for (uint32_t i = from; i < count; i++) {
+        struct lt_io_done done = { .token = p->op_room[i].token, .result = error };
+        struct lt_part_log *l = log_of(p, done.token);
+        if (!l)
+            continue;
+        lt_part_log_completed(l, &p->stages, &p->ops, &done);
+        lt_part_log_tell(l);
+    }
+    p->ops.count = 0;
+}
+
 static void submit(struct lt_persister *p)
 {
     uint32_t done = 0;
     while (done < p->ops.count) {
         int n = lt_io_submit(p->io, p->ops.ops + done, (int)(p->ops.count - done));
-        if (n <= 0)
+        if (n == -EAGAIN || n == -EBUSY || n == 0)
             break; /* as many are under way as may be; the rest comes behind the next reap */
+        if (n < 0) {
+            refuse(p, done, n);
+            return;
+        }
         done += (uint32_t)n;
         p->under_way += (uint32_t)n;
     }
@@ -320,17 +356,30 @@ static void submit(struct lt_persister *p)
     memmove(p->ops.ops, p->ops.ops + done, p->ops.count * sizeof p->ops.ops[0]);
 }
 
-static struct lt_part_log *log_of(const struct lt_persister *p, uint64_t token)
+/* What is under way will never be heard of; the kernel may still read it. */
+static void give_up(struct lt_persister *p, int error)
 {
-    uint32_t tag = (uint32_t)(token >> 32);
-    return tag < p->log_count ? p->logs[tag] : NULL;
+    lt_worker_log(p->w, LT_LOG_ERROR, "io_uring is broken: %s; every log that has something under way fails",
+                  strerror(-error));
+    for (uint32_t i = 0; i < p->log_count; i++) {
+        struct lt_part_log *l = p->logs[i];
+        while (l && l->flight_count != 0) {
+            struct lt_io_done done = { .token = l->flights[0].token, .result = error };
+            l->flights[0].stage = NULL;
+            lt_part_log_completed(l, &p->stages, &p->ops, &done);
+            lt_part_log_tell(l);
+        }
+    }
+    p->under_way = p->ops.count = 0;
 }
 
 /* Waits for something to end. Whether anything did. */
 static bool reap(struct lt_persister *p, int64_t timeout_ns)
 {
     struct lt_io_done done[OPS];
-    int n = lt_io_reap(p->io, done, (int)OPS, timeout_ns);
+    int n = lt_io_reap(p->io, done, (int)(OPS - p->ops.count), timeout_ns);
+    if (n < 0)
+        give_up(p, n);
     for (int i = 0; i < n; i++) {
         p->under_way--;
         struct lt_part_log *l = log_of(p, done[i].token);
@@ -378,7 +427,7 @@ static bool look_at_all(struct lt_persister *p, int64_t *next_ns)
 static bool is_gathering(const struct lt_persister *p)
 {
     for (uint32_t i = 0; i < p->log_count; i++)
-        if (p->logs[i] && p->logs[i]->look_ns != 0)
+        if (p->logs[i] && lt_part_log_gathers(p->logs[i]))
             return true;
     return false;
 }
@@ -389,7 +438,7 @@ static bool has_business(struct lt_persister *p)
     if (lt_load_acquire32(&p->news) != 0 || lt_load_acquire32(&p->end) != 0)
         return true;
     for (uint32_t i = 0; i < p->log_count; i++)
-        if (p->logs[i] && p->logs[i]->look_ns == 0 && lt_part_log_ready(p->logs[i]))
+        if (p->logs[i] && !lt_part_log_gathers(p->logs[i]) && lt_part_log_ready(p->logs[i]))
             return true;
     return false;
 }

@@ -37,6 +37,8 @@ int lt_persister_attach_segment(struct lt_worker *w, struct lt_part *part,
 int lt_persister_resume(struct lt_worker *w, struct lt_part *part, bool cut);
 /* Without the lock, when nobody knows of the partition any more. */
 void lt_persister_release(struct lt_part *part);
+/* Room is short, and the log is what is in the way. */
+void lt_persister_press(struct lt_part *part);
 /* A setting (retention) has changed, or somebody wants to be served at once. Any thread. */
 void lt_persister_wake(struct lt_worker *w);
 

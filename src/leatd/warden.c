@@ -296,6 +296,7 @@ static void look_at_obstacle(struct lt_worker *w, struct look *look, bool moved,
         part->blocked_ns = now_ns;
     bool has_waited = now_ns - part->blocked_ns >= w->config.stall_limit_ms * MS_NS;
     if (!cut && look->target.stop == LT_STOP_KEEP) {
+        lt_persister_press(part); /* it may be what is in the way */
         if (!page->starving) {
             /* [room.starving] release; whoever lowers its keep looks at it behind that store. */
             lt_store_release32(&page->starving, 1);

@@ -14,9 +14,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PARTITIONS = 2, CREW = 3, SENDERS_MAX = 4000, NUMBERS_MAX = 1 << 16, STOP = SENDERS_MAX, TOGETHER = 16 };
+enum {
+    PARTITIONS = 2,
+    CREW = 3,
+    SENDERS_MAX = 4000,
+    NUMBERS_MAX = 1 << 16,
+    STOP = SENDERS_MAX,
+    TOGETHER = 16
+};
 
-static const char *const options[] = { "", "--stall-limit", "20", "--max-start-pause", "1", "--log-level", "error", NULL };
+static const char *const options[] = { "",  "--stall-limit", "20",    "--max-start-pause",
+                                       "1", "--log-level",   "error", NULL };
 
 /* ARG 0: who. Sends some and waits for the last of them; a bus that has ended is its end, too. */
 ROLE(sender)
@@ -140,8 +148,8 @@ static void read_back(struct storm *storm)
     CHECK_EQ(ledger_missed_count(ledger), 0);
     printf("%" PRIu64 " records acknowledged, %" PRIu64 " in the log, ending at %" PRIu64 " and %" PRIu64
            "; %u senders; killed: %d workers, %d keepers, %d times both, %d clients\n",
-           acked, total, info->partitions[0].log_end_offset, info->partitions[1].log_end_offset, storm->senders,
-           storm->workers, storm->keepers, storm->boths, storm->clients);
+           acked, total, info->partitions[0].log_end_offset, info->partitions[1].log_end_offset,
+           storm->senders, storm->workers, storm->keepers, storm->boths, storm->clients);
     leat_topic_info_free(info);
     ledger_free(ledger);
     leat_consumer_close(reader);
