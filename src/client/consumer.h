@@ -3,14 +3,15 @@
  *   consumer.c   open, close, what is assigned, seek and the questions about offsets
  *   cursor.c     one partition: its ring, its entry in the mailbox, where offsets and times are
  *   poll.c       finding records, handing out views, sleeping
+ *   replay.c     the same for a cursor that reads the log (catchup.h)
  *   fdbridge.c   the descriptor for the caller's own event loop
  *   member.c     with a group: joining it, and taking and releasing what it assigns (member.h)
  *   commit.c     with a group: committed offsets (commit.h)
  *
  * What a death leaves: pins and keeps in the mailbox, which leatd takes for none once the pidfd fires; a bell that nobody sleeps on.
  * Points at which a fault build can die here: consume.pin (pinned, not looked yet), consume.view (about to return views),
- * consume.unpin (views are over, the pin is still there), consume.move (about to attach the next ring), consume.sleep (bell
- * armed, about to sleep).
+ * consume.unpin (views are over, the pin is still there), consume.move (about to attach the next ring), catchup.ask (about to
+ * ask for a segment), consume.sleep (bell armed, about to sleep).
  */
 #ifndef LT_CLIENT_CONSUMER_H
 #define LT_CLIENT_CONSUMER_H
@@ -42,6 +43,7 @@ struct leat_consumer {
     struct lt_member *member; /* NULL without a group */
     uint64_t topics_seq;
     bool deleted; /* one of ours was */
+    bool retry; /* the last look met a log that leatd has not opened yet: look again in LT_CATCHUP_RETRY_MS */
     bool gate;
     enum leat_reset reset;
     leat_record *records;       /* [max] */
@@ -131,8 +133,19 @@ int lt_consumer_place_nowhere(leat_consumer *c, struct lt_cursor *cursor);
 void lt_consumer_release(leat_consumer *c);
 /* One look at everything, as poll(0) would: records, 0, or an error. Only inside a call on the consumer. */
 int lt_consumer_look(leat_consumer *c);
+/* Headers of one record into the consumer's array. 0; 1: no room beside what is there: this record comes with the next poll;
+ * -1: damaged. */
+int lt_consumer_read_headers(leat_consumer *c, const unsigned char *block, uint32_t size,
+                             leat_record *record);
 /* Asks leatd to look at claims that are in the way of what could be read. */
 void lt_consumer_knock(leat_consumer *c);
+
+/* replay.c: takes what a cursor in the log has. 0 (*n grows or not) or an error; or nothing was taken, and it goes on elsewhere: */
+enum {
+    LT_REPLAY_RING = 2, /* in the ring, as the log has no more, or the ring has it as well */
+    LT_REPLAY_LOST = 3, /* as the reset policy says: the log has trimmed it away */
+};
+int lt_replay(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n);
 
 /* For the bus: somebody who sleeps in poll shall look at what has become of the bus. Any thread. */
 void lt_consumer_ring(leat_consumer *c);

@@ -114,6 +114,7 @@ static void free_cursor(leat_consumer *c, struct lt_cursor *cursor)
 {
     give_entry(c->handle.bus, cursor);
     lt_cursor_forget(cursor);
+    lt_catchup_free(cursor->log);
     if (cursor->mapped != NULL)
         lt_mapped_drop(cursor->mapped);
     free(cursor->stored_metadata);
@@ -180,7 +181,8 @@ static uint32_t ring_of(struct lt_partition *part, uint64_t offset)
     }
 }
 
-uint64_t lt_cursor_first_from(const struct lt_cursor *cursor, uint64_t offset)
+/* Of what the rings have, the first at or behind `offset`. */
+static uint64_t ring_first_from(const struct lt_cursor *cursor, uint64_t offset)
 {
     struct lt_partition *part = cursor->part;
     for (;;) {
@@ -200,6 +202,39 @@ uint64_t lt_cursor_first_from(const struct lt_cursor *cursor, uint64_t offset)
         if (lt_load_acquire32(&part->first_ring) == first)
             return begin;
     }
+}
+
+/* Whether the log has it. What the rings have no more is below `written` by the time they say so: asked after them. */
+static bool is_in_log(const struct lt_cursor *cursor, uint64_t offset)
+{
+    return cursor->topic->head->log_id != 0 && offset >= lt_load_acquire64(&cursor->part->log_start) &&
+           offset < lt_catchup_bound(cursor->part);
+}
+
+uint64_t lt_cursor_first_from(const struct lt_cursor *cursor, uint64_t offset)
+{
+    uint64_t first = ring_first_from(cursor, offset);
+    if (first == offset || cursor->topic->head->log_id == 0)
+        return first;
+    uint64_t start = lt_load_acquire64(&cursor->part->log_start);
+    if (start < offset)
+        start = offset;
+    return start < first && is_in_log(cursor, start) ? start : first;
+}
+
+bool lt_cursor_is_gap(const struct lt_cursor *cursor, uint64_t offset)
+{
+    return cursor->topic->head->log_id != 0 && ring_first_from(cursor, offset) > offset &&
+           offset >= lt_load_acquire64(&cursor->part->written) && /* [log.written] */
+           lt_load_acquire32(&cursor->part->state) != LT_PARTITION_FAILED;
+}
+
+/* The margin is a quarter of what the rings have of the log: then nobody is overtaken at the next reclaim, and goes to and fro. */
+bool lt_cursor_is_caught_up(const struct lt_cursor *cursor)
+{
+    uint64_t first = ring_first_from(cursor, 0), written = lt_load_relaxed64(&cursor->part->written);
+    return first <= cursor->position && ring_first_from(cursor, cursor->position) == cursor->position &&
+           (written < first || cursor->position - first >= (written - first) / 4);
 }
 
 uint64_t lt_cursor_beginning(const struct lt_cursor *cursor)
@@ -256,8 +291,40 @@ int lt_cursor_tail(struct lt_cursor *cursor, uint64_t *offset)
     return r;
 }
 
+/* What a cursor in the log looks at instead of the ring: something is there. */
+static const struct lt_slot log_slot;
+
+static int go_to_log(struct lt_cursor *cursor, uint64_t offset)
+{
+    if (cursor->log == NULL && (cursor->log = lt_catchup_new(cursor->topic, cursor->partition)) == NULL)
+        return LEAT_ENOMEM;
+    lt_catchup_place(cursor->log, offset);
+    cursor->in_log = true;
+    cursor->slot = &log_slot;
+    cursor->want = 0;
+    cursor->position = offset;
+    cursor->beyond = false;
+    lt_store_relaxed64(&cursor->entry->position, offset);
+    /* A ring that was left behind is memory; the current one will be wanted again. */
+    if (cursor->mapped != NULL && cursor->left_count < LT_RINGS &&
+        cursor->mapped->ring != lt_load_acquire32(&cursor->part->current_ring)) {
+        cursor->left[cursor->left_count++] = cursor->mapped;
+        cursor->mapped = NULL;
+    }
+    return 0;
+}
+
+static void leave_log(struct lt_cursor *cursor)
+{
+    lt_catchup_free(cursor->log);
+    cursor->log = NULL;
+    cursor->in_log = false;
+}
+
 int lt_cursor_go(struct lt_cursor *cursor, uint64_t offset)
 {
+    if (ring_first_from(cursor, offset) > offset && is_in_log(cursor, offset))
+        return go_to_log(cursor, offset);
     if (cursor->mapped == NULL || cursor->mapped->ring != ring_of(cursor->part, offset)) {
         struct lt_mapped *mapped;
         if (cursor->left_count == LT_RINGS)
@@ -270,6 +337,8 @@ int lt_cursor_go(struct lt_cursor *cursor, uint64_t offset)
         cursor->mapped = mapped;
         cursor->ring = mapped->view;
     }
+    if (LT_UNLIKELY(cursor->in_log))
+        leave_log(cursor);
     lt_cursor_place(cursor, offset);
     cursor->beyond = false;
     lt_store_relaxed64(&cursor->entry->position, offset); /* relaxed: for `leat status` */
@@ -280,6 +349,8 @@ void lt_cursor_skip_gaps(struct lt_cursor *cursor)
 {
     const struct lt_slot *slot;
     uint64_t visible = lt_cursor_visible(cursor);
+    if (cursor->in_log) /* what is known of the log's is behind us already */
+        return;
     while (cursor->position < visible && lt_ring_peek(&cursor->ring, cursor->position, &slot) == LT_KIND_GAP)
         lt_cursor_place(cursor, cursor->position + 1);
 }
@@ -312,9 +383,9 @@ static enum scan scan_ring(const struct lt_ring *ring, uint64_t visible, int64_t
 /* Timestamps are the senders', so they need not grow: the first one is found by looking at each. Nothing is pinned: the
  * one pin of the entry is that of the views, and a lower one would not hold them (leatd asks for pins in one ring at a
  * time). Only words are read, from memory that stays mapped, and what was overwritten meanwhile is noticed. */
-int lt_cursor_find_time(struct lt_cursor *cursor, int64_t timestamp_ms, uint64_t *offset)
+static int find_time_in_rings(struct lt_cursor *cursor, int64_t timestamp_ms, uint64_t *offset)
 {
-    *offset = lt_cursor_beginning(cursor);
+    *offset = ring_first_from(cursor, *offset);
     for (;;) {
         struct lt_mapped *mapped;
         uint32_t ring = ring_of(cursor->part, *offset);
@@ -326,8 +397,33 @@ int lt_cursor_find_time(struct lt_cursor *cursor, int64_t timestamp_ms, uint64_t
         if (scan == SCAN_HERE)
             return 0;
         if (scan == SCAN_OVERTAKEN)
-            *offset = lt_cursor_first_from(cursor, *offset);
+            *offset = ring_first_from(cursor, *offset);
         else if (ring_of(cursor->part, *offset) == ring)
             return 0; /* sealed, and the next ring is not there yet */
     }
+}
+
+/* With a reader of its own: where this cursor reads stays as it is. */
+static int find_time_in_log(struct lt_cursor *cursor, int64_t timestamp_ms, uint64_t bound, uint64_t *offset)
+{
+    struct lt_catchup *log = lt_catchup_new(cursor->topic, cursor->partition);
+    if (log == NULL)
+        return LEAT_ENOMEM;
+    int r = lt_catchup_find_time(log, timestamp_ms, bound, offset);
+    lt_catchup_free(log);
+    return r;
+}
+
+int lt_cursor_find_time(struct lt_cursor *cursor, int64_t timestamp_ms, uint64_t *offset)
+{
+    /* What is not below the bound is in the rings as long as it is not below a later one. */
+    uint64_t bound = lt_catchup_bound(cursor->part);
+    *offset = lt_cursor_beginning(cursor);
+    if (ring_first_from(cursor, 0) != *offset) {
+        int r = find_time_in_log(cursor, timestamp_ms, bound, offset);
+        if (r <= 0)
+            return r;
+        *offset = bound;
+    }
+    return find_time_in_rings(cursor, timestamp_ms, offset);
 }

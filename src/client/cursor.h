@@ -1,9 +1,12 @@
-/* cursor: where a consumer is in one partition: the ring it reads, the position, and its entry in the mailbox, by which
- * leatd knows what is being read (pin) and what is wanted still (keep).
+/* cursor: where a consumer is in one partition: the ring it reads, or the log, the position, and its entry in the mailbox, by
+ * which leatd knows what is being read (pin) and what is wanted still (keep).
  *
  * Offsets go through rings first_ring..current_ring of the page: ring k holds [base_offset, end_offset). A cursor whose
  * ring was rotated away reads it to its end and goes on in the next one. When leatd drops a retired ring, its gate is used
  * again for a later one, whose numbers are all above: to a cursor that looks like an overrun, and is treated as one.
+ *
+ * What the rings have no more is in the log, if the topic has one: [log_start, written) of the page. A cursor whose position is
+ * there, and below the rings, reads the log (in_log); it pins nothing then.
  */
 #ifndef LT_CLIENT_CURSOR_H
 #define LT_CLIENT_CURSOR_H
@@ -11,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "client/catchup.h"
 #include "client/topic.h"
 #include "shm/mailbox.h"
 #include "shm/pin.h"
@@ -25,11 +29,13 @@ struct lt_cursor {
     uint64_t position;
     bool paused;
     bool beyond; /* sought behind the end: the next poll applies the reset policy */
+    bool in_log; /* the position is read from `log`; `slot` then is one that always has something */
     struct lt_ring ring;
     struct lt_mapped *mapped;
     struct lt_partition *part; /* in the page */
     struct lt_reader *entry;   /* in the mailbox */
     struct lt_attached *topic;
+    struct lt_catchup *log; /* NULL: never needed so far */
     uint32_t partition;
     uint32_t global;
     uint32_t entry_number;
@@ -60,10 +66,15 @@ void lt_cursors_close(leat_consumer *c, struct lt_cursor **cursors, uint32_t cou
 /* The current rings of new cursors, where most begin. What fails here is met again, and said, when a cursor is placed. */
 void lt_cursors_map(struct lt_cursor **cursors, uint32_t count);
 
-/* The first offset that can be read; 0 or an error. Only loads from the page. */
+/* The first offset that can be read, in the log or in a ring. Only loads from the page. */
 uint64_t lt_cursor_beginning(const struct lt_cursor *cursor);
 /* The same at or behind `offset`: where a reader that fell behind there goes on, which is never backwards. */
 uint64_t lt_cursor_first_from(const struct lt_cursor *cursor, uint64_t offset);
+/* The rings have no such offset, and the log ends below it: it was given out in an earlier life of the rings, or never, and
+ * holds nothing. */
+bool lt_cursor_is_gap(const struct lt_cursor *cursor, uint64_t offset);
+/* The ring has the position, and a margin below it. */
+bool lt_cursor_is_caught_up(const struct lt_cursor *cursor);
 /* The offset that the next record gets. 0 or an error. */
 int lt_cursor_tail(struct lt_cursor *cursor, uint64_t *offset);
 /* Behind the last one that can be read: the tail, or where what is acknowledged ends. */
@@ -71,8 +82,8 @@ int lt_cursor_end(struct lt_cursor *cursor, uint64_t *offset);
 /* The first record stamped at or after the time, or the end. */
 int lt_cursor_find_time(struct lt_cursor *cursor, int64_t timestamp_ms, uint64_t *offset);
 
-/* Goes to an offset between beginning and end, in whatever ring it is. 0 or an error; or 1: too many rings were left since
- * the last poll: their views come first. */
+/* Goes to an offset between beginning and end, in whatever ring it is, or in the log. Views of the log's are over. 0 or an error;
+ * or 1: too many rings were left since the last poll: their views come first. */
 int lt_cursor_go(struct lt_cursor *cursor, uint64_t offset);
 /* Lets go of the rings that were left. */
 void lt_cursor_forget(struct lt_cursor *cursor);

@@ -7,7 +7,7 @@
  *
  * A member of a group lives as long as it polls: while the descriptor is silent there is nothing to poll for, and the thread says so
  * in its place. A readable descriptor that nobody polls is a hang. When an automatic commit is due it says that there is something to
- * poll for.
+ * poll for; so it does some ms after a poll that met a log which leatd has not opened yet.
  *
  * So the looks are all made by whoever polls, and the thread touches nothing of the consumer but the bell, and a member's count of polls. It is
  * bell.h's waiter in two halves: steps 1 to 3 here, step 4 there. A poll that sleeps uses the same bell and then leaves its
@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/futex.h"
 #include "client/consumer.h"
 #include "client/member.h"
@@ -31,10 +32,10 @@ struct lt_bridge {
     int fd;
     struct lt_bell *bell;
     struct lt_member *member; /* NULL without a group */
-    int64_t sleep_ns;
-    uint64_t due_ms; /* of a member's automatic commit; 0: none */
-    uint32_t armed;  /* the bell's value to wait on; written before `turn` */
-    uint32_t turn;   /* [bridge.turn] futex: 1: the thread's; 0: whoever polls; 2: the end */
+    uint64_t nap_ns;          /* the thread waits at most so long before it looks at due_ms */
+    uint64_t due_ms;          /* there is something to poll for then; 0: no such time */
+    uint32_t armed;           /* the bell's value to wait on; written before `turn` */
+    uint32_t turn;            /* [bridge.turn] futex: 1: the thread's; 0: whoever polls; 2: the end */
 };
 
 enum { POLLERS = 0, THREADS = 1, STOP = 2 };
@@ -66,7 +67,7 @@ static void *run(void *argument)
             continue;
         }
         /* Bounded: a wake that somebody kept to himself costs one bound, and a look by the caller. */
-        lt_bell_wait(bridge->bell, bridge->armed, bridge->sleep_ns);
+        lt_bell_wait(bridge->bell, bridge->armed, (int64_t)lt_load_relaxed64(&bridge->nap_ns));
         if (lt_load_acquire32(&bridge->bell->word) == bridge->armed &&
             lt_load_acquire32(&bridge->turn) == THREADS && !is_due(bridge)) {
             if (bridge->member != NULL)
@@ -78,12 +79,28 @@ static void *run(void *argument)
     }
 }
 
+/* When the next poll is due though nobody rings. Whether the thread, if it waits already, waits too long for that. */
+static bool set_due(leat_consumer *c)
+{
+    struct lt_bridge *bridge = c->bridge;
+    uint64_t due_ms = c->member != NULL && c->member->dirty ? (uint64_t)c->member->due_ms : 0;
+    uint64_t nap_ns = (uint64_t)c->sleep_ns, before_ns = lt_load_relaxed64(&bridge->nap_ns);
+    uint64_t retry_ms = (uint64_t)lt_clock_mono_coarse_ms() + LT_CATCHUP_RETRY_MS;
+    if (c->retry && (due_ms == 0 || due_ms > retry_ms))
+        due_ms = retry_ms;
+    if (c->retry && nap_ns > LT_CATCHUP_RETRY_MS * 1000000ull)
+        nap_ns = LT_CATCHUP_RETRY_MS * 1000000ull;
+    lt_store_relaxed64(&bridge->due_ms, due_ms);
+    lt_store_relaxed64(&bridge->nap_ns, nap_ns);
+    return nap_ns < before_ns;
+}
+
 int lt_bridge_rest(leat_consumer *c)
 {
     struct lt_bridge *bridge = c->bridge;
     uint64_t count;
-    if (c->member != NULL)
-        lt_store_relaxed64(&bridge->due_ms, c->member->dirty ? (uint64_t)c->member->due_ms : 0);
+    if (set_due(c) && lt_load_acquire32(&bridge->turn) == THREADS)
+        lt_bell_ring(c->bell);
     /* The thread waits already, and nobody has rung since: whatever was published since would have. */
     if (lt_load_acquire32(&bridge->turn) == THREADS && lt_load_acquire32(&c->bell->word) == bridge->armed)
         return 0;
@@ -97,6 +114,7 @@ int lt_bridge_rest(leat_consumer *c)
     int n = lt_consumer_look(c);
     if (n == 0 && !lt_consumer_has_business(c)) {
         lt_consumer_knock(c);
+        set_due(c);
         bridge->armed = armed;
         lt_store_release32(&bridge->turn, THREADS); /* [bridge.turn] */
         lt_futex_wake(&bridge->turn);
@@ -123,7 +141,7 @@ int lt_bridge_open(leat_consumer *c)
         return lt_fail(LEAT_ENOMEM, "%zu bytes", sizeof *bridge);
     bridge->bell = c->bell;
     bridge->member = c->member;
-    bridge->sleep_ns = c->sleep_ns;
+    bridge->nap_ns = (uint64_t)c->sleep_ns;
     bridge->fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); /* readable: the caller's first poll settles it */
     if (bridge->fd < 0) {
         free(bridge);

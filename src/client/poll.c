@@ -62,22 +62,24 @@ static void miss(leat_consumer *c, struct lt_cursor *cursor, uint64_t from, uint
         c->options.on_missed(c, &partition, from, count, c->options.user);
 }
 
-/* The position was overwritten, or will be any moment (or was never there): on as the reset policy says. 0, 1 (rings to be
- * let go first) or LEAT_EOFFSET. */
+/* The position was overwritten, or will be any moment (or was never there): on in the log; if that does not have it, as the reset
+ * policy says. 0, 1 (rings to be let go first) or LEAT_EOFFSET. */
 static int reset_cursor(leat_consumer *c, struct lt_cursor *cursor)
 {
     uint64_t from = cursor->position;
-    bool beyond = cursor->beyond;
+    bool beyond = cursor->beyond, gap = !beyond && lt_cursor_is_gap(cursor, from);
     /* Forwards: an older ring that somebody holds may still be there, and this reader is past it. */
     uint64_t to = beyond ? lt_cursor_beginning(cursor) : lt_cursor_first_from(cursor, from);
     if (from == LT_NOWHERE)
         return lt_fail(LEAT_EOFFSET, "%s: partition %u: no committed offset to start at", cursor->topic->name,
                        cursor->partition);
-    if (c->reset == LEAT_RESET_ERROR)
+    if (!beyond && to == from)
+        return lt_cursor_go(cursor, from);
+    if (c->reset == LEAT_RESET_ERROR && !gap)
         return lt_fail(LEAT_EOFFSET, "%s: partition %u: offset %llu is %s; the first is %llu",
                        cursor->topic->name, cursor->partition, (unsigned long long)from,
                        beyond ? "behind the end" : "overwritten", (unsigned long long)to);
-    if (c->reset == LEAT_LATEST) {
+    if (c->reset == LEAT_LATEST && !gap) {
         int r = lt_cursor_end(cursor, &to);
         if (r < 0)
             return r;
@@ -85,16 +87,14 @@ static int reset_cursor(leat_consumer *c, struct lt_cursor *cursor)
     int r = lt_cursor_go(cursor, to);
     if (r == 0)
         cursor->handed = to;
-    if (r == 0 && !beyond && to > from)
+    if (r == 0 && !beyond && !gap && to > from)
         miss(c, cursor, from, to - from);
     return r;
 }
 
 /* --- views --- */
 
-/* Headers of one record into the consumer's array. 0; 1: no room beside what is there: this record comes with the next poll;
- * -1: damaged. */
-static int read_headers(leat_consumer *c, const unsigned char *block, uint32_t size, leat_record *record)
+int lt_consumer_read_headers(leat_consumer *c, const unsigned char *block, uint32_t size, leat_record *record)
 {
     int count = lt_record_headers_read(block, size, c->headers + c->headers_used,
                                        c->headers_room - c->headers_used);
@@ -152,7 +152,7 @@ static inline int64_t view(leat_consumer *c, const struct lt_ring *ring, uint64_
     record->header_count = 0;
     record->timestamp_ms = (int64_t)(stamp & LT_STAMP_MASK);
     if (LT_UNLIKELY(headers_size != 0)) {
-        int r = read_headers(c, at + value_bytes + key_bytes, headers_size, record);
+        int r = lt_consumer_read_headers(c, at + value_bytes + key_bytes, headers_size, record);
         if (r != 0)
             return r < 0 ? -1 : -2;
     }
@@ -252,23 +252,40 @@ static bool is_over(const struct lt_cursor *cursor, bool sealed)
            cursor->mapped->ring != lt_load_acquire32(&cursor->part->current_ring);
 }
 
+/* A cursor in the log. 1: on elsewhere; 0: that is all for now; or an error. */
+static int replay(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n)
+{
+    lt_cursor_unpin(cursor); /* the ring's, which was left just now */
+    int r = lt_replay(c, cursor, n);
+    if (r == LT_REPLAY_RING)
+        r = lt_cursor_go(cursor, cursor->position);
+    else if (r == LT_REPLAY_LOST)
+        r = reset_cursor(c, cursor);
+    else
+        return r;
+    return r == 0 ? 1 : r < 0 ? r : 0;
+}
+
 /* Takes what there is in one partition. 0 or an error; *n grows. */
 static int gulp(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n)
 {
     uint32_t before = *n;
-    bool pinned = false;
     int r = 0;
+    c->touched[c->touched_count++] = cursor;
     for (;;) {
         if (LT_UNLIKELY(cursor->beyond)) {
             r = reset_cursor(c, cursor);
             if (r != 0)
                 break;
         }
+        if (LT_UNLIKELY(cursor->in_log)) {
+            r = replay(c, cursor, n);
+            if (r <= 0)
+                break;
+            continue;
+        }
         lt_pin_store(cursor->entry, cursor->position);
         lt_point("consume.pin");
-        if (!pinned)
-            c->touched[c->touched_count++] = cursor;
-        pinned = true;
         /* [reclaim.announce] acquire. Either leatd sees the pin, or we see its announcement: then we are too late. */
         if (LT_UNLIKELY(lt_load_acquire64(&cursor->ring.gate->announced) > cursor->position)) {
             r = reset_cursor(c, cursor);
@@ -288,8 +305,7 @@ static int gulp(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n)
         lt_count(&c->handle, LT_COUNT_MOVED, 1);
     }
     if (*n == before) { /* no views: nothing has to stay where it is */
-        if (pinned)
-            c->touched_count--;
+        c->touched_count--;
         release(c, cursor);
         if (LT_UNLIKELY(c->member != NULL))
             lt_commit_follow(c, cursor);
@@ -307,6 +323,8 @@ static inline bool is_ready(const struct lt_cursor *cursor)
     if (lt_word_lap(word) == lt_word_lap(cursor->want) &&
         LT_LIKELY(lt_cursor_visible(cursor) > cursor->position))
         return true;
+    if (LT_UNLIKELY(cursor->in_log))
+        return true; /* to the ring, maybe */
     const struct lt_ring_gate *gate = cursor->ring.gate;
     return lt_load_relaxed64(&gate->announced) > cursor->position ||
            lt_load_relaxed64(&gate->end_offset) <= cursor->position || cursor->beyond;
@@ -338,6 +356,7 @@ int lt_consumer_look(leat_consumer *c)
 {
     uint32_t n = 0, at = c->turn;
     int r = 0;
+    c->retry = false;
     if (LT_UNLIKELY(lt_load_relaxed32(&c->wake) != 0) && lt_exchange32(&c->wake, 0) != 0)
         return lt_fail(LEAT_EWAKEUP, "woken up");
     /* [topics.seq] acquire: a page's state is at least as new as the number. */
@@ -373,7 +392,7 @@ void lt_consumer_knock(leat_consumer *c)
 {
     for (uint32_t i = 0; i < c->cursor_count; i++) {
         struct lt_cursor *cursor = c->cursors[i];
-        if (cursor->paused || cursor->beyond)
+        if (cursor->paused || cursor->beyond || cursor->in_log)
             continue;
         /* Published, and not visible yet: that is no hole, and leatd knows of it. */
         if (lt_word_lap(lt_load_acquire64(&cursor->slot->word)) == lt_word_lap(cursor->want))
@@ -424,6 +443,8 @@ static int spin(leat_consumer *c, int64_t until_ns, int64_t *now_ns)
 static int64_t nap_ns(const leat_consumer *c, int64_t left_ns)
 {
     int64_t longest_ns = c->member != NULL ? lt_member_nap_ns(c) : c->sleep_ns;
+    if (LT_UNLIKELY(c->retry) && longest_ns > LT_CATCHUP_RETRY_MS * NS_PER_MS)
+        longest_ns = LT_CATCHUP_RETRY_MS * NS_PER_MS;
     return left_ns < longest_ns ? left_ns : longest_ns;
 }
 
