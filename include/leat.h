@@ -479,10 +479,13 @@ LEAT_API int leat_consumer_close(leat_consumer *consumer);
 /* --- groups ---------------------------------------------------------------------------------------- */
 
 /* Commits of a consumer with a group. A member's is a store into memory that leatd reads, and no system call; with metadata, a
- * request. Both modes return what is known at once; with LEAT_ASYNC on_commit is told, too. Errors: LEAT_EFENCED (evicted; or a partition
+ * request. LEAT_SYNC of partitions whose topic's level is above LEAT_RING is a request that is answered when the offsets are on the disk; at
+ * LEAT_RING, and with LEAT_ASYNC, what is committed is there about a second later, or when the consumer is closed: automatic commits do not wait, closing
+ * does. With LEAT_ASYNC on_commit is told, too. Errors: LEAT_EFENCED (evicted; or a partition
  * of a topic that it is subscribed to and that is not its own, any more or yet), LEAT_ENOPART (another partition that is not assigned),
  * LEAT_EINVAL (no group, a negative offset, metadata above 200 bytes), LEAT_EINUSE (a consumer that is no member, while the group
- * has members), LEAT_EGONE.
+ * has members), LEAT_EGONE; of LEAT_SYNC that waits for the disk: LEAT_ENOSPC, LEAT_EIO, LEAT_EFAILED with path and reason: the group's next member starts
+ * there, but a new start of all of leatd may not know of it.
  * An offset that says that all that was handed out is done also covers the gaps behind it, and those that come
  * later: drained means lag 0. */
 
@@ -559,7 +562,8 @@ LEAT_API void leat_group_info_free(leat_group_info *info);
 /* Names of all groups, sorted; returns how many. Free with leat_names_free(). */
 LEAT_API int leat_group_list(leat_bus *bus, char ***names);
 /* Sets committed offsets of a group that has no members; makes the group if there is none. Offsets are taken as they are; LEAT_BEGINNING
- * and LEAT_END mean the partition's bounds now. Errors: LEAT_EINUSE, LEAT_ENOTOPIC, LEAT_ENOPART, LEAT_EPERM, LEAT_EGONE. */
+ * and LEAT_END mean the partition's bounds now. Durable when it returns, as a LEAT_SYNC commit. Errors: LEAT_EINUSE, LEAT_ENOTOPIC,
+ * LEAT_ENOPART, LEAT_EPERM, LEAT_EGONE; LEAT_ENOSPC, LEAT_EIO, LEAT_EFAILED. */
 LEAT_API int leat_group_reset(leat_bus *bus, const char *group, const leat_offset *offsets, int count);
 /* Errors: LEAT_EINUSE (it has members), LEAT_ENOGROUP, LEAT_EPERM, LEAT_EGONE. */
 LEAT_API int leat_group_delete(leat_bus *bus, const char *group);

@@ -181,8 +181,14 @@ static int say_commit(leat_consumer *c, struct lt_group_commit *body)
     return r < 0 ? r : 0;
 }
 
-/* By requests: of a member only what has a text with it. Together as long as they fit into one request. */
-static int commit_by_request(leat_consumer *c, const struct lt_intent *intents, uint32_t count)
+/* Of a member only what leatd cannot see, or has to make durable. */
+static bool is_asked_for(const leat_consumer *c, const struct lt_intent *intent, bool waits)
+{
+    return !c->member->joined || intent->metadata != NULL || (waits && lt_is_slow(intent->cursor->topic));
+}
+
+/* By requests, together as long as they fit into one. The last one waits for all: what is put later is on the disk later. */
+static int commit_by_request(leat_consumer *c, const struct lt_intent *intents, uint32_t count, bool waits)
 {
     struct lt_member *m = c->member;
     struct lt_group_commit *body = (void *)m->buffer;
@@ -193,12 +199,13 @@ static int commit_by_request(leat_consumer *c, const struct lt_intent *intents, 
     if (m->joined)
         body->member = lt_membership(c);
     for (uint32_t i = 0; r >= 0 && i < count; i++) {
-        if (m->joined && intents[i].metadata == NULL)
+        if (!is_asked_for(c, &intents[i], waits))
             continue;
-        fill_row(&rows[body->count++], &intents[i]);
         if (body->count == ROWS_A_REQUEST)
             r = say_commit(c, body);
+        fill_row(&rows[body->count++], &intents[i]);
     }
+    body->flags = waits ? LT_COMMIT_SYNC : 0;
     return r < 0 ? r : say_commit(c, body);
 }
 
@@ -222,11 +229,16 @@ static inline void store_commit(leat_consumer *c, struct lt_cursor *cursor, uint
 /* Behind the stores: whether they count. */
 static inline int look_at_fence(const leat_consumer *c)
 {
+    const leat_bus *bus = c->handle.bus;
     lt_point("commit.fence");
+    lt_fence_light();
+    /* [commit.resting] relaxed: a reason to ring. leatd stores it, passes a membarrier and looks at what is committed. */
+    if (LT_UNLIKELY(lt_load_relaxed32(&bus->coordinator->resting) != 0))
+        lt_bell_ring(&bus->bells->leatd);
     return LT_LIKELY(lt_member_holds(c->member->word, c->member->fence)) ? 0 : evicted(c); /* [group.fence] */
 }
 
-static int commit_by_store(leat_consumer *c, const struct lt_intent *intents, uint32_t count)
+static int commit_by_store(leat_consumer *c, const struct lt_intent *intents, uint32_t count, bool waits)
 {
     bool noted = false;
     for (uint32_t i = 0; i < count; i++) {
@@ -234,7 +246,9 @@ static int commit_by_store(leat_consumer *c, const struct lt_intent *intents, ui
         store_commit(c, intents[i].cursor, intents[i].offset, intents[i].metadata != NULL);
     }
     int r = look_at_fence(c);
-    return LT_UNLIKELY(noted) && r == 0 ? commit_by_request(c, intents, count) : r;
+    if (LT_UNLIKELY(noted || (waits && c->member->slow)) && r == 0)
+        r = commit_by_request(c, intents, count, waits);
+    return r;
 }
 
 /* All that was handed out, as most commits are: the same without a list of it. */
@@ -249,9 +263,9 @@ static int commit_handed(leat_consumer *c)
 }
 
 /* For somebody who is no member leatd's word is what counts; the entry is where rewind looks. */
-static int commit_from_outside(leat_consumer *c, const struct lt_intent *intents, uint32_t count)
+static int commit_from_outside(leat_consumer *c, const struct lt_intent *intents, uint32_t count, bool waits)
 {
-    int r = commit_by_request(c, intents, count);
+    int r = commit_by_request(c, intents, count, waits);
     for (uint32_t i = 0; r >= 0 && i < count; i++)
         lt_member_store(intents[i].cursor->entry, intents[i].offset);
     return r;
@@ -264,15 +278,16 @@ static void forget_stored(struct lt_cursor *cursor)
     cursor->stored_metadata = NULL;
 }
 
-/* LEAT_RING is acknowledged by being there. Levels above it wait here, for LEAT_SYNC. */
+/* LEAT_SYNC waits for the disk where a topic's level is above LEAT_RING. */
 static int commit_intents(leat_consumer *c, uint32_t count, enum leat_commit_mode mode)
 {
     struct lt_member *m = c->member;
+    bool waits = mode == LEAT_SYNC;
     if (LT_UNLIKELY(lt_bus_gone(c->handle.bus)))
         return lt_fail(LEAT_EGONE, "%s: the bus has ended", c->handle.bus->path);
-    int r = LT_LIKELY(m->joined) ? commit_by_store(c, m->intents, count)
+    int r = LT_LIKELY(m->joined) ? commit_by_store(c, m->intents, count, waits)
             : m->evicted         ? evicted(c)
-                                 : commit_from_outside(c, m->intents, count);
+                                 : commit_from_outside(c, m->intents, count, waits);
     if (mode == LEAT_ASYNC && c->options.on_commit != NULL && count != 0) {
         int told = add_report(c, m->intents, count, r);
         r = r < 0 ? r : told;
@@ -283,7 +298,7 @@ static int commit_intents(leat_consumer *c, uint32_t count, enum leat_commit_mod
 static int commit_all(leat_consumer *c, enum leat_commit_mode mode)
 {
     if (LT_LIKELY(c->member->joined && c->options.manual_store == 0) && !lt_bus_gone(c->handle.bus) &&
-        (mode == LEAT_SYNC || c->options.on_commit == NULL))
+        (mode == LEAT_SYNC ? !c->member->slow : c->options.on_commit == NULL))
         return commit_handed(c);
     int count = intend_all(c);
     int r = count < 0 ? count : commit_intents(c, (uint32_t)count, mode);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "client/consumer.h"
+#include "client/member.h"
 #include "shm/wire.h"
 
 /* --- the entry in the mailbox --- */
@@ -72,6 +73,8 @@ int lt_cursor_new(leat_consumer *c, struct lt_attached *topic, uint32_t partitio
     /* What another partition's member committed in this entry is none of this one's. */
     lt_store_relaxed64(&cursor->entry->committed, LT_COMMIT_NONE);
     cursor->stored = LT_COMMIT_NONE;
+    if (c->member != NULL)
+        c->member->slow |= lt_is_slow(topic);
     /* [reader.ident] release: pin, keep and committed come before. leatd, or the next worker, loads it with acquire. */
     lt_store_release64(&cursor->entry->ident, LT_READER_IDENT(topic->topic_id, partition, c->bell_number));
     *out = cursor;

@@ -454,7 +454,9 @@ static int reset(leat_bus *bus, const char *group, const leat_offset *offset, in
     int r = 0;
     put_name(body->group, group);
     for (int at = 0; r >= 0 && at < count; at += (int)body->count) {
-        body->count = (uint32_t)(count - at) < ROWS_A_REQUEST ? (uint32_t)(count - at) : ROWS_A_REQUEST;
+        bool is_last = (uint32_t)(count - at) <= ROWS_A_REQUEST;
+        body->count = is_last ? (uint32_t)(count - at) : ROWS_A_REQUEST;
+        body->flags = is_last ? LT_COMMIT_SYNC : 0; /* it waits for all of them */
         for (uint32_t i = 0; r >= 0 && i < body->count; i++)
             r = reset_row(bus, &offset[at + (int)i], &rows[i]);
         if (r >= 0)

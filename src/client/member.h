@@ -45,6 +45,7 @@ struct lt_member {
     bool expand;             /* topics came or went, and there are patterns */
     bool evicted;            /* and nobody has subscribed since */
     bool joined;
+    bool slow;      /* among the partitions that it had are some whose level is above LEAT_RING */
     bool dirty;     /* something was handed out (or stored) since the last automatic commit */
     int64_t due_ms; /* of that */
     struct lt_report *reports;

@@ -72,6 +72,12 @@ static inline bool lt_attached_deleted(const struct lt_attached *topic)
     return lt_load_relaxed32(&topic->head->state) != LT_TOPIC_OPEN;
 }
 
+/* What its topic's level says takes longer than a store. */
+static inline bool lt_is_slow(const struct lt_attached *topic)
+{
+    return topic->head->level != LEAT_RING;
+}
+
 static inline struct lt_partition *lt_attached_partition(const struct lt_attached *topic, uint32_t partition)
 {
     return lt_topic_partition(topic->page, partition);

@@ -2,7 +2,8 @@
  *
  * What comes over a connection is input. A length, a string or a number is checked before it is used; descriptors that come
  * along are dropped by the kernel, for no room is given for them. Sends never wait: who does not read its answers is
- * disconnected. Creating takes long and is the maker's; its connection is not read meanwhile.
+ * disconnected. Creating takes long and is the maker's, and what waits for the disk is group_log's; such a connection is not read
+ * meanwhile.
  *
  * Points: control.request (before a request is looked at), control.answer (it is done, and its client does not know).
  */
@@ -45,7 +46,7 @@ struct out {
     int fds[FDS_MAX];
     uint32_t fd_count;
     uint32_t close_count; /* the first of them are ours to close */
-    bool later;           /* the maker answers */
+    bool later;           /* the maker answers, or group_log */
 };
 
 /* --- epoll --- */
@@ -302,14 +303,19 @@ static struct lt_job *new_job(struct lt_conn *conn, const struct lt_msg *head)
     return job;
 }
 
+static void answer_later(struct lt_worker *w, struct lt_conn *conn, struct out *out)
+{
+    conn->busy = true;
+    listen_to(w, conn, false);
+    out->later = true;
+}
+
 static int hand_over(struct lt_worker *w, struct lt_conn *conn, struct lt_job *job, struct out *out)
 {
     if (!job)
         return lt_fail(LEAT_ENOMEM, "no memory for a request");
-    conn->busy = true;
-    listen_to(w, conn, false);
+    answer_later(w, conn, out);
     lt_maker_add(w, job);
-    out->later = true;
     return 0;
 }
 
@@ -565,9 +571,12 @@ static int handle(struct lt_worker *w, struct lt_conn *conn, const struct lt_msg
         return lt_fail(LEAT_EPROTO, "%s: before hello", lt_msg_name(head->type));
     if (kind->for_clients && !conn->client)
         return lt_fail(LEAT_EPROTO, "%s: this connection is no client's", lt_msg_name(head->type));
-    if (kind->group)
-        return kind->group(w, conn, body, size, out->body, LT_MSG_MAX - (uint32_t)sizeof *head, &out->size);
-    return kind->handle(w, conn, body, out);
+    if (!kind->group)
+        return kind->handle(w, conn, body, out);
+    int result = kind->group(w, conn, body, size, out->body, LT_MSG_MAX - (uint32_t)sizeof *head, &out->size);
+    if (result == LT_GROUPS_LATER)
+        answer_later(w, conn, out);
+    return result;
 }
 
 /* false: nothing more to read now, or the connection is closed. */
@@ -603,7 +612,28 @@ static struct lt_conn *find_conn(struct lt_worker *w, uint32_t index, uint32_t g
     return conn && (conn->generation & 0xffffff) == (generation & 0xffffff) ? conn : NULL;
 }
 
-/* --- what the maker finished --- */
+/* --- what was answered later --- */
+
+static void answer_now(struct lt_worker *w, struct lt_conn *conn, const struct lt_msg *head, int result,
+                       struct out *out)
+{
+    conn->busy = false;
+    if (answer(w, conn, head, result, out))
+        listen_to(w, conn, true);
+    else
+        close_conn(w, conn);
+}
+
+void lt_control_answer(struct lt_worker *w, uint32_t index, uint32_t generation, const struct lt_msg *head,
+                       int result)
+{
+    struct lt_conn *conn = find_conn(w, index, generation);
+    struct out out;
+    if (!conn || !conn->busy)
+        return; /* gone: it asks again */
+    begin_out(w, &out);
+    answer_now(w, conn, head, result, &out);
+}
 
 static void answer_job(struct lt_worker *w, const struct lt_job *job)
 {
@@ -613,15 +643,11 @@ static void answer_job(struct lt_worker *w, const struct lt_job *job)
     if (!conn || !conn->busy)
         return; /* gone: it asks again, and is recognised */
     begin_out(w, &out);
-    conn->busy = false;
     if (result < 0)
         lt_fail(result, "%s", job->text);
     else if (job->attach.name[0] && conn->client)
         result = attach(w, conn, &job->attach, &out);
-    if (answer(w, conn, &job->head, result, &out))
-        listen_to(w, conn, true);
-    else
-        close_conn(w, conn);
+    answer_now(w, conn, &job->head, result, &out);
 }
 
 static void answer_jobs(struct lt_worker *w)

@@ -10,3 +10,9 @@ int lt_data_open_log(struct lt_worker *w, const struct lt_part *part, unsigned h
     *log = NULL;
     return lt_fail(LEAT_EUNSUPPORTED, "topic %s: no data directory", part->topic->name);
 }
+
+int lt_data_groups_fd(const struct lt_worker *w)
+{
+    (void)w;
+    return -1;
+}

@@ -10,6 +10,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "leatd/group_log.h"
 #include "leatd/groups.h"
 #include "leatd/topics.h"
 
@@ -278,15 +279,15 @@ int lt_groups_leave(struct lt_worker *w, struct lt_conn *conn, const void *body,
     int r = check_size(body_bytes, sizeof *leave);
     if (r < 0)
         return r;
-    if (find_member(w, conn, &leave->member, &g, &m) < 0)
-        return 0; /* it has left before a reconnect, or was evicted: it is no member */
+    if (find_member(w, conn, &leave->member, &g, &m) < 0) /* it has left before a reconnect, or was evicted */
+        return lt_group_log_wait(w, conn, NULL);
     if (leave->keep && g->agents[m].instance_id[0] != 0) {
         lt_groups_bell_gone(w, leave->member.bell);
-        return 0;
+    } else {
+        lt_group_leave(&g->machine, m, g->now_ns);
+        lt_groups_settle(g);
     }
-    lt_group_leave(&g->machine, m, g->now_ns);
-    lt_groups_settle(g);
-    return 0;
+    return lt_group_log_is_slow(g) ? lt_group_log_wait(w, conn, NULL) : 0;
 }
 
 /* --- sync and release --- */
@@ -369,12 +370,16 @@ static int check_row(struct lt_worker *w, const struct lt_peer *peer, const stru
     return 0;
 }
 
-static void set_metadata(struct lt_group_place *place, const struct lt_group_commit_row *row)
+static void set_metadata(struct lt_kept_group *g, uint32_t p, const struct lt_group_commit_row *row)
 {
+    struct lt_group_place *place = lt_place_of(g, p);
+    bool is_new = place->metadata_offset != row->offset || place->metadata_size != row->metadata_size ||
+                  memcmp(place->metadata, row->metadata, row->metadata_size) != 0;
     place->metadata_size = 0;
     memcpy(place->metadata, row->metadata, row->metadata_size);
     place->metadata_offset = row->offset;
     place->metadata_size = row->metadata_size;
+    lt_group_log_look(g, p, is_new);
 }
 
 static int commit_of_member(struct lt_worker *w, struct lt_conn *conn, const struct lt_group_commit *commit,
@@ -389,9 +394,10 @@ static int commit_of_member(struct lt_worker *w, struct lt_conn *conn, const str
             r = lt_fail(LEAT_EFENCED, "group %s: member %s does not own topic %u, partition %u", g->name,
                         g->agents[m].id, rows[i].topic_id, rows[i].partition);
         else
-            set_metadata(lt_place_of(g, p), &rows[i]);
+            set_metadata(g, p, &rows[i]);
     }
-    return r;
+    bool waits = r == 0 && (commit->flags & LT_COMMIT_SYNC) && lt_group_log_is_slow(g);
+    return waits ? lt_group_log_wait(w, conn, &commit->member) : r;
 }
 
 static int commit_of_others(struct lt_worker *w, struct lt_conn *conn, const struct lt_group_commit *commit,
@@ -416,11 +422,12 @@ static int commit_of_others(struct lt_worker *w, struct lt_conn *conn, const str
             p = lt_groups_add_place(g, rows[i].topic_id, rows[i].partition, false);
         if (p == LT_NOBODY)
             return LEAT_ENOMEM;
-        set_metadata(lt_place_of(g, p), &rows[i]);
+        set_metadata(g, p, &rows[i]);
         lt_store_relaxed64(&lt_place_of(g, p)->committed, rows[i].offset);
     }
     g->head->empty_since_ms = (uint64_t)lt_clock_real_ms();
-    return 0;
+    bool waits = (commit->flags & LT_COMMIT_SYNC) && lt_group_log_is_slow(g);
+    return waits ? lt_group_log_wait_outside(w, conn) : 0;
 }
 
 int lt_groups_commit(struct lt_worker *w, struct lt_conn *conn, const void *body, uint32_t body_bytes,
@@ -592,7 +599,9 @@ int lt_groups_describe(struct lt_worker *w, struct lt_conn *conn, const void *bo
 int lt_groups_delete(struct lt_worker *w, struct lt_conn *conn, const void *body, uint32_t body_bytes,
                      void *out, uint32_t out_room, uint32_t *size)
 {
+    const struct lt_msg *head = (const struct lt_msg *)(const void *)w->buffer;
     const struct lt_name *request = body;
+    struct lt_client_entry *entry = conn->client ? &w->coordinator->clients[conn->client->id] : NULL;
     struct lt_kept_group *g;
     (void)out, (void)out_room, (void)size;
     int r = check_size(body_bytes, sizeof *request);
@@ -600,13 +609,18 @@ int lt_groups_delete(struct lt_worker *w, struct lt_conn *conn, const void *body
         r = check_group_name(request->name);
     if (r == 0)
         r = find(w, &conn->peer, request->name, &g);
+    if (r == LEAT_ENOGROUP && entry && entry->last_delete == head->number)
+        return lt_group_log_wait(w, conn, NULL); /* the last worker has done it, and not answered */
     if (r < 0)
         return r;
     if (g->machine.member_count != 0)
         return lt_fail(LEAT_EINUSE, "group %s has members: %u", g->name, g->machine.member_count);
     lt_worker_log(w, LT_LOG_INFO, "group %s deleted by pid %d", g->name, conn->peer.pid);
+    if (entry)
+        lt_store_relaxed32(&entry->last_delete, head->number); /* for the next worker */
+    bool waits = g->filed.log_count != 0;
     lt_groups_drop(w, g);
-    return 0;
+    return waits ? lt_group_log_wait(w, conn, NULL) : 0;
 }
 
 int lt_groups_topic_name(struct lt_worker *w, struct lt_conn *conn, const void *body, uint32_t body_bytes,

@@ -165,17 +165,24 @@ static bool drop_parts(struct lt_kept_group *g)
     return dropped;
 }
 
+/* Its first records are of interest, whatever the reset policy says. The ids are this bus's, the times those of all before it. */
+static bool is_younger(const struct lt_topic *topic, const struct lt_kept_group *g)
+{
+    return topic->id >= g->head->first_topic || topic->head->created_ms > g->head->created_ms;
+}
+
 /* Those of a topic that the group does not know yet. */
 static int add_parts(struct lt_kept_group *g, const struct lt_group_topic *topic, bool *added)
 {
     uint32_t missing = 0;
     for (uint32_t k = 0; k < topic->partitions; k++)
         missing += lt_groups_place(g, topic->id, k) == LT_NOBODY;
+    bool fresh = missing != 0 && is_younger(lt_topics_by_id(g->w, topic->id), g);
     int r = missing != 0 ? lt_groups_room(g, 0, missing) : 0;
     for (uint32_t k = 0; r == 0 && missing != 0 && k < topic->partitions; k++) {
         if (lt_groups_place(g, topic->id, k) != LT_NOBODY)
             continue;
-        if (lt_groups_add_place(g, topic->id, k, topic->id >= g->head->first_topic) == LT_NOBODY)
+        if (lt_groups_add_place(g, topic->id, k, fresh) == LT_NOBODY)
             r = LEAT_ENOMEM;
         *added = true;
     }

@@ -24,6 +24,7 @@
 #include "base/err.h"
 #include "base/futex.h"
 #include "leatd/fold.h"
+#include "leatd/group_log.h"
 #include "leatd/topics.h"
 #include "leatd/warden.h"
 #include "shm/member.h"
@@ -310,6 +311,7 @@ void lt_groups_settle(struct lt_kept_group *g)
     else if (g->head->empty_since_ms == 0)
         g->head->empty_since_ms = (uint64_t)lt_clock_real_ms();
     plan_deadline(g, machine_ns);
+    lt_group_log_changed(g);
 }
 
 /* A count that stands still for the interval is a hang. */
@@ -493,7 +495,7 @@ static int fit_arrays(struct lt_kept_group *g, uint32_t seats, uint32_t places)
     struct lt_agent *agents = realloc(g->agents, seats * sizeof *agents);
     if (agents)
         g->agents = agents;
-    if (!members || !parts || !agents)
+    if (!members || !parts || !agents || lt_group_log_fit(g, places) < 0)
         return lt_fail(LEAT_ENOMEM, "no memory for a group of %u members, %u partitions", seats, places);
     memset(members + machine->member_room, 0, (seats - machine->member_room) * sizeof *members);
     memset(agents + machine->member_room, 0, (seats - machine->member_room) * sizeof *agents);
@@ -652,6 +654,7 @@ uint64_t lt_groups_keep(const struct lt_part *part)
 
 void lt_groups_drop_place(struct lt_kept_group *g, uint32_t p)
 {
+    lt_group_log_unplace(g, p);
     unlink_place(g, p);
     if (p < g->free_from)
         g->free_from = p;
@@ -677,6 +680,7 @@ uint32_t lt_groups_add_place(struct lt_kept_group *g, uint32_t topic_id, uint32_
     place->committed = LT_COMMIT_NONE;
     place->fresh = fresh;
     lt_store_release32(&place->topic_id, topic_id); /* [group.place] */
+    lt_group_log_place(g, p);
     g->free_from = p + 1;
     return p;
 }
@@ -692,6 +696,7 @@ static struct lt_kept_group *new_group(struct lt_worker *w, const char *name, ui
     snprintf(g->name, sizeof g->name, "%s", name);
     lt_group_init(&g->machine, &hooks, g, LEAT_RANGE);
     if (fit_arrays(g, seats, places) < 0) {
+        lt_group_log_free(g);
         free(g->machine.members);
         free(g->machine.parts);
         free(g->agents);
@@ -711,6 +716,7 @@ static void free_group(struct lt_kept_group *g)
             g->w->group_of_bell[g->agents[m].bell] = NULL;
         free_agent(&g->agents[m]);
     }
+    lt_group_log_free(g);
     free(g->machine.members);
     free(g->machine.parts);
     free(g->agents);
@@ -747,28 +753,31 @@ static int check_limits(struct lt_worker *w, const struct lt_peer *peer)
     return 0;
 }
 
-struct lt_kept_group *lt_groups_make(struct lt_worker *w, const struct lt_peer *peer, const char *name,
-                                     int *r)
+static struct lt_kept_group *make_group(struct lt_worker *w, const char *name,
+                                        const struct lt_offsets_group *from, uint32_t places, int *r)
 {
     int fd;
-    *r = check_limits(w, peer);
-    if (*r < 0)
-        return NULL;
-    struct lt_kept_group *g = new_group(w, name, FIRST_SEATS, FIRST_PLACES);
+    struct lt_kept_group *g = new_group(w, name, FIRST_SEATS, places);
     if (!g) {
         *r = lt_fail(LEAT_ENOMEM, "no memory for a group");
         return NULL;
     }
-    *r = make_page(w, peer->uid, FIRST_SEATS, FIRST_PLACES, &g->page, &g->page_bytes, &fd);
+    *r = make_page(w, from->uid, FIRST_SEATS, places, &g->page, &g->page_bytes, &fd);
     if (*r == 0) {
         g->head = lt_group_head(g->page);
         snprintf(g->head->name, sizeof g->head->name, "%s", name);
-        g->head->uid = peer->uid;
-        g->head->gid = peer->gid;
+        g->head->uid = from->uid;
+        g->head->gid = from->gid;
+        g->head->assignor = from->assignor;
+        g->head->next_serial = from->serial;
+        g->head->generation = from->generation;
+        g->head->created_ms = from->created_ms;
+        g->head->empty_since_ms = from->empty_since_ms;
         g->head->member_room = FIRST_SEATS;
-        g->head->part_room = FIRST_PLACES;
+        g->head->part_room = places;
         g->head->first_topic = (uint32_t)w->coordinator->next_topic_id;
-        g->head->empty_since_ms = (uint64_t)lt_clock_real_ms();
+        g->machine.assignor = (enum leat_assignor)from->assignor;
+        g->machine.generation = from->generation;
         *r = store_page(w, g->page, g->page_bytes, fd, &g->number);
         if (*r == 0)
             g->head->id = g->number;
@@ -780,6 +789,28 @@ struct lt_kept_group *lt_groups_make(struct lt_worker *w, const struct lt_peer *
     enter(w, g);
     plan_deadline(g, 0);
     return g;
+}
+
+struct lt_kept_group *lt_groups_make(struct lt_worker *w, const struct lt_peer *peer, const char *name,
+                                     int *r)
+{
+    uint64_t now_ms = (uint64_t)lt_clock_real_ms();
+    struct lt_offsets_group from = {
+        .uid = peer->uid, .gid = peer->gid, .created_ms = now_ms, .empty_since_ms = now_ms
+    };
+    *r = check_limits(w, peer);
+    return *r < 0 ? NULL : make_group(w, name, &from, FIRST_PLACES, r);
+}
+
+struct lt_kept_group *lt_groups_make_again(struct lt_worker *w, const char *name,
+                                           const struct lt_offsets_group *head, uint32_t places, int *r)
+{
+    struct lt_offsets_group from = *head;
+    if (from.empty_since_ms == 0) /* it had members, and they are gone with the last bus */
+        from.empty_since_ms = (uint64_t)lt_clock_real_ms();
+    if (from.assignor >= LEAT_ASSIGNORS)
+        from.assignor = LEAT_RANGE;
+    return make_group(w, name, &from, places > FIRST_PLACES ? places : FIRST_PLACES, r);
 }
 
 static void forget(struct lt_worker *w, struct lt_kept_group *g)
@@ -794,6 +825,7 @@ static void forget(struct lt_worker *w, struct lt_kept_group *g)
 void lt_groups_drop(struct lt_worker *w, struct lt_kept_group *g)
 {
     lt_fold_forget_group(w, g);
+    lt_group_log_drop(g);
     forget(w, g);
     drop_page(w, g->page, g->page_bytes, g->number);
     free_group(g);
@@ -920,6 +952,7 @@ static int take_places(struct lt_kept_group *g)
                                                       .owner = member_of_serial(g, place->owner),
                                                       .target = LT_NOBODY };
         r = link_place(g, p);
+        lt_group_log_place(g, p);
     }
     return r;
 }

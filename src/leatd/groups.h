@@ -10,9 +10,12 @@
 #ifndef LT_LEATD_GROUPS_H
 #define LT_LEATD_GROUPS_H
 
+#include <limits.h>
+
 #include "group/group.h"
 #include "leatd/worker.h"
 #include "shm/grouppage.h"
+#include "store/format.h"
 
 /* What leatd knows of a member besides its seat. */
 struct lt_agent {
@@ -28,6 +31,25 @@ struct lt_agent {
     uint32_t names_bytes;
     uint32_t *topics; /* ids of those that exist and may be read */
     uint32_t topic_count;
+};
+
+/* What the file of committed offsets has of a group (group_log.c). */
+struct lt_filed_place {
+    uint64_t log_id;    /* of its topic; 0: no log */
+    uint64_t committed; /* as it was put; LT_COMMIT_NONE: there is nothing */
+    bool slow;          /* its topic's level is above ring: commits wait for the disk */
+    bool text;          /* the text with it is another */
+    bool is_listed;
+};
+struct lt_filed {
+    struct lt_filed_place *places; /* [part_room] */
+    uint32_t log_count, slow_count;
+    struct lt_kept_group *next; /* listed: has to be looked at */
+    bool is_listed, all;        /* all: every place */
+    uint32_t *listed;           /* else these */
+    uint32_t listed_count, listed_room;
+    bool has_head;
+    struct lt_offsets_group head; /* as it was put */
 };
 
 struct lt_kept_group {
@@ -48,6 +70,7 @@ struct lt_kept_group {
     uint64_t proposed_round; /* of the proposal that has begun to come */
     uint32_t *proposed;      /* [proposed_room] by part; targets once all of it is there */
     uint32_t proposed_room;
+    struct lt_filed filed;
     int64_t now_ns;      /* of the event that is being taken */
     int64_t deadline_ns; /* look again then; 0: never */
 };
@@ -86,6 +109,9 @@ struct lt_kept_group *lt_groups_find(struct lt_worker *w, const char *name);
 /* Makes it, owned by the peer. NULL with a message; *r says which error. */
 struct lt_kept_group *lt_groups_make(struct lt_worker *w, const struct lt_peer *peer, const char *name,
                                      int *r);
+/* As the file of committed offsets has it, with room for so many places. Limits are those of another day. */
+struct lt_kept_group *lt_groups_make_again(struct lt_worker *w, const char *name,
+                                           const struct lt_offsets_group *head, uint32_t places, int *r);
 void lt_groups_drop(struct lt_worker *w, struct lt_kept_group *g);
 /* Room for one more seat, or for so many more places: may move the page. 0 or an error with a message. */
 int lt_groups_room(struct lt_kept_group *g, uint32_t seats, uint32_t places);
@@ -111,7 +137,8 @@ int lt_groups_subscribe(struct lt_kept_group *g, uint32_t m, const struct lt_pee
 /* Topics and parts of the machine, from all subscriptions. 0 or an error; *changed: they are others. */
 int lt_groups_refresh(struct lt_kept_group *g, bool *changed);
 
-/* group_requests.c: one request each; the answer's body in out, its size in *size. */
+/* group_requests.c: one request each; the answer's body in out, its size in *size. Result LT_GROUPS_LATER: lt_control_answer will. */
+#define LT_GROUPS_LATER INT_MAX
 typedef int lt_group_request_fn(struct lt_worker *w, struct lt_conn *conn, const void *body,
                                 uint32_t body_bytes, void *out, uint32_t room, uint32_t *size);
 lt_group_request_fn lt_groups_join, lt_groups_leave, lt_groups_sync, lt_groups_release, lt_groups_commit,

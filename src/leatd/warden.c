@@ -22,6 +22,7 @@
 #include "base/futex.h"
 #include <leat.h>
 #include "leatd/fold.h"
+#include "leatd/group_log.h"
 #include "leatd/groups.h"
 #include "leatd/kept.h"
 #include "leatd/persister.h"
@@ -441,16 +442,48 @@ static bool turn(struct lt_worker *w)
     return count != 0;
 }
 
+/* Whether anything has moved since the last time. While nothing does, members ring for what they commit, so that the next look may be
+ * far away. */
+static bool fold(struct lt_worker *w)
+{
+    uint32_t *resting = &w->coordinator->resting;
+    bool moved = lt_fold(w, false);
+    moved |= lt_group_log_tick(w);
+    if (moved || !w->group_log || *resting)
+        return moved;
+    /* [commit.resting] A member stores its commit, passes a compiler barrier and loads this word: it sees it and rings, or its
+     * commit was drained by the membarrier and is seen here. */
+    lt_store_release32(resting, 1);
+    lt_membarrier();
+    if (!lt_group_log_tick(w))
+        return false;
+    lt_store_release32(resting, 0);
+    return true;
+}
+
+/* Somebody has rung, for whatever reason. */
+static void rest_no_more(struct lt_worker *w, int64_t now_ns)
+{
+    if (!w->coordinator->resting)
+        return;
+    lt_store_release32(&w->coordinator->resting, 0);
+    w->fold_pause_ns = FOLD_FIRST_NS;
+    if (w->fold_at_ns > now_ns + FOLD_FIRST_NS)
+        w->fold_at_ns = now_ns + FOLD_FIRST_NS;
+}
+
 /* Folds if it is time. How long to sleep, in ns; -1: until somebody knocks. */
-static int64_t fold_and_plan(struct lt_worker *w)
+static int64_t fold_and_plan(struct lt_worker *w, bool rung)
 {
     int64_t now_ns = lt_clock_mono_ns(), until_ns = INT64_MAX;
     lt_worker_lock(w);
+    if (rung)
+        rest_no_more(w, now_ns);
     if (w->client_count != 0) {
         if (w->fold_at_ns == 0) {
             w->fold_at_ns = now_ns + w->fold_pause_ns;
         } else if (now_ns >= w->fold_at_ns) {
-            w->fold_pause_ns = lt_fold(w, false) ? FOLD_FIRST_NS : w->fold_pause_ns * 2;
+            w->fold_pause_ns = fold(w) ? FOLD_FIRST_NS : w->fold_pause_ns * 2;
             if (w->fold_pause_ns > FOLD_LONGEST_NS)
                 w->fold_pause_ns = FOLD_LONGEST_NS;
             w->fold_at_ns = now_ns + w->fold_pause_ns;
@@ -472,14 +505,16 @@ static void *run(void *argument)
 {
     struct lt_worker *w = argument;
     struct lt_bell *bell = &w->bells->leatd;
+    bool rung = true;
     while (!lt_load_acquire32(&w->warden_end)) {
         while (turn(w))
             ;
         uint32_t armed = lt_bell_arm(bell);
         lt_membarrier();
-        int64_t pause_ns = fold_and_plan(w);
-        if (!turn(w) && pause_ns != 0 && !lt_load_acquire32(&w->warden_end))
-            lt_bell_wait(bell, armed, pause_ns);
+        int64_t pause_ns = fold_and_plan(w, rung);
+        rung = turn(w);
+        if (!rung && pause_ns != 0 && !lt_load_acquire32(&w->warden_end))
+            rung = lt_bell_wait(bell, armed, pause_ns);
         lt_bell_disarm(bell, armed);
     }
     return NULL;
@@ -488,6 +523,7 @@ static void *run(void *argument)
 int lt_warden_start(struct lt_worker *w)
 {
     w->fold_pause_ns = FOLD_FIRST_NS;
+    lt_store_release32(&w->coordinator->resting, 0);
     return lt_worker_thread(&w->warden_thread, run, w);
 }
 

@@ -20,6 +20,7 @@
 #include "leatd/clients.h"
 #include "leatd/control.h"
 #include "leatd/fold.h"
+#include "leatd/group_log.h"
 #include "leatd/groups.h"
 #include "leatd/leases.h"
 #include "leatd/maker.h"
@@ -55,8 +56,12 @@ void lt_worker_unlock(struct lt_worker *w)
     char said[LT_SAID_BYTES];
     size_t bytes = w->said_bytes;
     memcpy(said, w->said, bytes);
+    bool kick = w->group_log_kick;
     w->said_bytes = 0;
+    w->group_log_kick = false;
     pthread_mutex_unlock(&w->lock);
+    if (kick)
+        lt_group_log_kick(w);
     log_all(w, said, bytes);
 }
 
@@ -187,12 +192,15 @@ int lt_worker_start(struct lt_worker *w, bool own_process)
         lt_worker_unlock(w);
     }
     if (r == 0)
+        r = lt_group_log_start(w);
+    if (r == 0)
         r = lt_fold_open(w);
     if (r == 0)
         r = start_threads(w);
     if (r == 0)
         return 0;
     lt_leases_stop(w);
+    lt_group_log_stop(w);
     free_all(w);
     return r;
 }
@@ -202,6 +210,7 @@ static void end(struct lt_worker *w)
     lt_warden_stop(w);
     lt_maker_stop(w);
     lt_leases_stop(w);
+    lt_group_log_stop(w);
     lt_fold(w, true);
     lt_persister_stop(w); /* before anybody is told: senders that wait get what they wait for */
     tell_end(w);

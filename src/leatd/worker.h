@@ -151,12 +151,14 @@ struct lt_conn {
     struct lt_peer peer;
     struct lt_client *client;
     bool said_hello;
-    bool busy; /* a request of it is with the maker: nothing more is read until that is answered */
+    bool
+        busy; /* a request of it is with the maker or group_log: nothing more is read until that is answered */
 };
 
 struct lt_lease_group;
 struct lt_persister;
 struct lt_data;
+struct lt_group_log;
 struct lt_job;
 struct look;
 
@@ -198,6 +200,8 @@ struct lt_worker {
 
     struct lt_data *data;           /* data.c: the data directory; NULL: this bus has none */
     struct lt_persister *persister; /* persister.c */
+    struct lt_group_log *group_log; /* group_log.c: committed offsets; NULL: no data directory */
+    bool group_log_kick;            /* it is woken when the lock is let go */
 
     /* control */
     pthread_t control_thread;

@@ -27,7 +27,7 @@ struct lt_client_entry {
     char client_id[96];
     uint32_t quarantined;
     uint32_t
-        last_delete; /* number of this client's last request to delete a topic: asked again, it is done */
+        last_delete; /* number of this client's last request to delete a topic or a group: asked again, it is done */
     uint32_t reserved[6];
 };
 
@@ -55,7 +55,11 @@ struct lt_coordinator {
     uint32_t stall_limit_ms;
     uint64_t next_topic_id;
     uint64_t next_group_page; /* number of the next group's page */
-    uint64_t reserved[8];     /* the table begins on a line */
+    uint32_t
+        resting; /* [commit.resting] leatd looks at what members commit from time to time only: who commits rings its bell */
+    uint32_t
+        groups_restored; /* the groups of the last bus are there; until then a worker makes them, or what is missing of them */
+    uint64_t reserved[7]; /* the table begins on a line */
     struct lt_bell_entry bells[LT_BELLS];
     struct lt_client_entry clients[LT_CLIENTS_MAX]; /* [0] is leatd itself */
     struct lt_member_word members[LT_BELLS];

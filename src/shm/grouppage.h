@@ -31,7 +31,8 @@ struct lt_group_head {
     uint64_t last_rebalance_us;
     uint64_t rebalances, evictions, unowned_us;
     uint64_t id; /* of the group: number of its first page */
-    uint64_t reserved[4];
+    uint64_t created_ms;
+    uint64_t reserved[3];
 };
 
 struct lt_group_seat {

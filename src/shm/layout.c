@@ -167,6 +167,8 @@
     AT(lt_coordinator, next_topic_id, 112)   \
     AT(lt_coordinator, bells, 192)           \
     AT(lt_coordinator, next_group_page, 120) \
+    AT(lt_coordinator, resting, 128)         \
+    AT(lt_coordinator, groups_restored, 132) \
     AT(lt_coordinator, clients, 8384)        \
     AT(lt_coordinator, members, 204992)      \
     SIZE(lt_member_word, 8)                  \

@@ -60,6 +60,11 @@ PLACE(lt_offsets_entry, durable_sequence, 24);
 PLACE(lt_offsets_entry, topic, 32);
 PLACE(lt_offsets_entry, partition, 40);
 PLACE(lt_offsets_entry, offset, 48);
+SIZE(lt_offsets_group, 48);
+PLACE(lt_offsets_group, assignor, 8);
+PLACE(lt_offsets_group, generation, 16);
+PLACE(lt_offsets_group, created_ms, 24);
+PLACE(lt_offsets_group, empty_since_ms, 32);
 
 static uint64_t mix(uint64_t sum, uint64_t value)
 {
@@ -76,6 +81,7 @@ uint64_t lt_store_fingerprint(void)
                                sizeof(struct lt_index_head),
                                sizeof(struct lt_index_entry),
                                sizeof(struct lt_offsets_entry),
+                               sizeof(struct lt_offsets_group),
                                LT_STORE_PAGE,
                                LT_BATCH_ALIGN,
                                LT_RECORD_ALIGN };

@@ -169,6 +169,18 @@ struct lt_offsets_entry {
 };
 #define LT_OFFSETS_ENTRY_MAGIC 0x314f544cu /* "LTO1" */
 
+/* The metadata of a group's own entry, which has topic 0 and this partition, and offset 0. */
+#define LT_OFFSETS_GROUP_PART UINT32_MAX
+struct lt_offsets_group {
+    uint32_t uid, gid;   /* whose it is */
+    uint32_t assignor;   /* enum leat_assignor */
+    uint32_t serial;     /* serials of members that may have been given out are not above */
+    uint64_t generation; /* the same of generations */
+    uint64_t created_ms;
+    uint64_t empty_since_ms; /* 0: it had members */
+    uint64_t reserved;
+};
+
 /* Differs between builds whose structures above differ; stable across machines of one kind. */
 uint64_t lt_store_fingerprint(void);
 

@@ -34,6 +34,6 @@ TEST(every_message_has_a_name_of_its_own)
 TEST(message_that_does_not_exist_is_called_unknown)
 {
     CHECK_STR(lt_msg_name(0), "unknown");
-    CHECK_STR(lt_msg_name(LT_MSG_GROUP_PROPOSE + 1), "unknown");
+    CHECK_STR(lt_msg_name(LT_MSG_TOPIC_ALTER + 1), "unknown");
     CHECK_STR(lt_msg_name(UINT32_MAX), "unknown");
 }
