@@ -31,6 +31,7 @@
 #include "leatd/topics.h"
 #include "leatd/warden.h"
 #include "shm/rotation.h"
+#include "store/io_fail.h"
 
 #define MS_NS 1000000ll
 #define DEPTH 128u
@@ -122,7 +123,7 @@ void lt_persister_ask_spare(struct lt_part_log *l, uint64_t bytes, bool zeros)
 static void *make_spares(void *argument)
 {
     struct lt_persister *p = argument;
-    struct lt_io *io = lt_io_plain(1);
+    struct lt_io *io = lt_io_failing(lt_io_plain(1));
     pthread_mutex_lock(&p->spare_lock);
     for (;;) {
         while (!p->spares && !p->spare_end)

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "store/io_fail.h"
 
 #define TRIES 16 /* interruptions in a row without a byte: somebody is not interrupting but refusing */
 
@@ -14,10 +15,10 @@ struct lt_io *lt_io_start(unsigned depth)
     int error = 0;
     struct lt_io *io = lt_io_uring(depth, &error);
     if (io)
-        return io;
+        return lt_io_failing(io);
     lt_log(LT_LOG_WARN, "log: io_uring cannot be used (%s, errno %d): plain writes instead", strerror(-error),
            -error);
-    return lt_io_plain(depth);
+    return lt_io_failing(lt_io_plain(depth));
 }
 
 void lt_io_free(struct lt_io *io)
