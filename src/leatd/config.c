@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +13,24 @@
 #include "base/log.h"
 #include <leat.h>
 #include "shm/topic.h"
+#include "store/topicfile.h"
 
 #define NO_LIMIT UINT32_MAX
+#define NO_END UINT64_MAX /* of retention; -1 in a signed field */
 
-enum kind { COUNT, MILLISECONDS, SIZE, OCTAL, YES_NO, ON_FULL, PARTITIONER, LOG_LEVEL };
+enum kind {
+    COUNT,
+    MILLISECONDS,
+    SIZE,
+    RETENTION_SIZE,
+    RETENTION_MS,
+    OCTAL,
+    YES_NO,
+    ON_FULL,
+    PARTITIONER,
+    LEVEL,
+    LOG_LEVEL
+};
 
 #define AT(field) offsetof(struct lt_config, field)
 
@@ -51,10 +66,21 @@ static const struct lt_setting settings[] = {
     { "partitioner", "xxh3|murmur2", "of a new topic", PARTITIONER, AT(partitioner), LEAT_XXH3,
       LEAT_MURMUR2 },
     { "mode", "OCTAL", "of a new topic: r consume, w produce", OCTAL, AT(mode), 0, 0777 },
+    { "level", "ring|written|durable", "of a new topic: what an acknowledged record survives", LEVEL,
+      AT(level), 0, LEAT_DURABLE },
+    { "log", "yes|no", "of a new topic of level ring: whether it has a log all the same", YES_NO, AT(log), 0,
+      1 },
+    { "segment-bytes", "SIZE", "of a new topic: one file of its log", SIZE, AT(segment_bytes),
+      LT_SEGMENT_BYTES_MIN, LT_SEGMENT_BYTES_MAX },
+    { "retention-bytes", "SIZE|none", "of a new topic: what is kept of a partition's log", RETENTION_SIZE,
+      AT(retention_bytes), 0, INT64_MAX },
+    { "retention-ms", "MS|none", "of a new topic: for how long", RETENTION_MS, AT(retention_ms), 0,
+      INT64_MAX },
 };
 
 static const char *const on_full_names[] = { "block", "overwrite", "error", NULL };
 static const char *const partitioner_names[] = { "topic", "xxh3", "murmur2", NULL };
+static const char *const level_names[] = { "ring", "written", "durable", NULL };
 static const char *const log_names[] = { "error", "warn", "info", "debug", NULL };
 static const char *const yes_no_names[] = { "no", "yes", NULL };
 
@@ -93,6 +119,11 @@ void lt_config_init(struct lt_config *config)
     config->on_full = LEAT_BLOCK;
     config->partitioner = LEAT_XXH3;
     config->mode = 0660;
+    config->level = LEAT_RING;
+    config->log = 0;
+    config->segment_bytes = 16ull << 20;
+    config->retention_bytes = UINT64_MAX;
+    config->retention_ms = -1;
 }
 
 int lt_config_size(const char *text, uint64_t *size)
@@ -142,11 +173,18 @@ static int read_word(const char *text, const char *const *names, uint64_t *numbe
 
 static int read_value(const struct lt_setting *setting, const char *text, uint64_t *number)
 {
-    switch ((enum kind)setting->kind) {
+    enum kind kind = (enum kind)setting->kind;
+    if ((kind == RETENTION_SIZE || kind == RETENTION_MS) && strcmp(text, "none") == 0) {
+        *number = NO_END;
+        return 0;
+    }
+    switch (kind) {
     case COUNT:
     case MILLISECONDS:
+    case RETENTION_MS:
         return read_number(text, 10, number);
     case SIZE:
+    case RETENTION_SIZE:
         return lt_config_size(text, number);
     case OCTAL:
         return read_number(text, 8, number);
@@ -156,6 +194,8 @@ static int read_value(const struct lt_setting *setting, const char *text, uint64
         return read_word(text, on_full_names, number);
     case PARTITIONER:
         return read_word(text, partitioner_names, number);
+    case LEVEL:
+        return read_word(text, level_names, number);
     case LOG_LEVEL:
         return read_word(text, log_names, number);
     }
@@ -174,11 +214,15 @@ int lt_config_set(struct lt_config *config, const char *name, const char *value)
             snprintf(why, sizeof why, "%s", lt_fail_text());
             return lt_fail(LEAT_EINVAL, "%s: %s; wanted: %s", name, why, setting->value);
         }
-        if (number < setting->min || number > setting->max)
+        bool is_wide = setting->kind == SIZE || setting->kind == MILLISECONDS ||
+                       setting->kind == RETENTION_SIZE || setting->kind == RETENTION_MS;
+        bool is_endless = number == NO_END && setting->kind != SIZE && setting->kind != MILLISECONDS &&
+                          is_wide;
+        if ((number < setting->min || number > setting->max) && !is_endless)
             return lt_fail(LEAT_EINVAL, "%s: %s is outside %llu..%llu", name, value,
                            (unsigned long long)setting->min, (unsigned long long)setting->max);
         char *field = (char *)config + setting->at;
-        if (setting->kind == SIZE || setting->kind == MILLISECONDS)
+        if (is_wide)
             memcpy(field, &number, sizeof number);
         else
             memcpy(field, &(uint32_t){ (uint32_t)number }, sizeof(uint32_t));

@@ -12,7 +12,7 @@
 
 struct lt_config {
     char path[LT_PLACE_MAX]; /* the bus directory */
-    char data[LT_PLACE_MAX]; /* the data directory; unused while topics are in memory only */
+    char data[LT_PLACE_MAX]; /* the data directory; "": there is none, and no topic has a log */
     uint32_t max_clients, max_clients_per_uid;
     uint32_t max_topics, max_topics_per_uid;
     uint32_t max_partitions, max_partitions_per_uid;
@@ -30,6 +30,11 @@ struct lt_config {
     uint32_t partitioner; /* enum leat_partitioner */
     uint32_t mode;
     uint64_t ring_size;
+    uint32_t level; /* enum leat_level */
+    uint32_t log;   /* of level ring: 1: it has a log, too. Above that level there always is one */
+    uint64_t segment_bytes;
+    uint64_t retention_bytes; /* of one partition; UINT64_MAX: all is kept */
+    int64_t retention_ms;     /* -1: for ever */
 };
 
 struct lt_setting {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,7 @@ static void print_help(void)
         "usage: leatd [--bus BUS] [--data DIR] [--config FILE] [OPTION]...\n\n"
         "Serves a bus in the foreground: the keeper, which starts and restarts the worker.\n\n"
         "  -b, --bus BUS                 a name, or the absolute path of the bus directory ($LEAT_BUS, \"default\")\n"
-        "  -d, --data DIR                the data directory; unused while topics are in memory only\n"
+        "  -d, --data DIR                where topics with a log are kept (by the bus: see leatd(8))\n"
         "  -c, --config FILE             settings, one `name = value` a line: leatd.conf(5)\n"
         "      --die-with-fd N           end in good order when descriptor N is at its end\n"
         "  -h, --help                    this text\n"
@@ -160,6 +161,24 @@ static int fail(const char *what)
     return EXIT_FAILURE;
 }
 
+/* Absolute, so that messages say where it is. */
+static int choose_data(const struct arguments *arguments, struct lt_config *config)
+{
+    char here[PATH_MAX];
+    const char *data = arguments->data;
+    if (!data)
+        return lt_place_data(arguments->bus, config->data, sizeof config->data);
+    if (!*data)
+        return lt_fail(LEAT_EINVAL, "the directory's name is empty");
+    if (data[0] != '/' && !getcwd(here, sizeof here))
+        return lt_fail_errno(errno, "the current directory");
+    int length = snprintf(config->data, sizeof config->data, "%s%s%s", data[0] == '/' ? "" : here,
+                          data[0] == '/' ? "" : "/", data);
+    if (length < 0 || (size_t)length >= sizeof config->data)
+        return lt_fail(LEAT_EINVAL, "%s: %d bytes, at most %zu fit", data, length, sizeof config->data - 1);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static struct lt_config config;
@@ -186,8 +205,8 @@ int main(int argc, char **argv)
         return r - 1;
     if (lt_place(arguments.bus, config.path, sizeof config.path) < 0)
         return fail("bus");
-    if (arguments.data)
-        snprintf(config.data, sizeof config.data, "%s", arguments.data);
+    if (choose_data(&arguments, &config) < 0)
+        return fail("data");
     raise_descriptor_limit();
     return lt_keeper_run(&config, arguments.die_fd);
 }

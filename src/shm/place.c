@@ -45,14 +45,20 @@ static int check_name(const char *name)
     return 0;
 }
 
+static const char *which(const char *where)
+{
+    if (!where && (where = getenv("LEAT_BUS"), !where || !*where))
+        where = "default";
+    return where;
+}
+
 int lt_place(const char *where, char *out, size_t size)
 {
     char path[LT_PLACE_MAX + LT_PLACE_NAME_MAX + 64];
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     int length;
 
-    if (!where && (where = getenv("LEAT_BUS"), !where || !*where))
-        where = "default";
+    where = which(where);
     if (where[0] == '/')
         return place_path(where, out, size);
     int r = check_name(where);
@@ -66,6 +72,32 @@ int lt_place(const char *where, char *out, size_t size)
         length = snprintf(path, sizeof path, "/run/user/%u/leat/%s", (unsigned)geteuid(), where);
     if (length < 0 || (size_t)length >= sizeof path)
         return too_long("$XDG_RUNTIME_DIR", runtime ? strlen(runtime) : 0, LT_PLACE_MAX);
+    return place_path(path, out, size);
+}
+
+int lt_place_data(const char *where, char *out, size_t size)
+{
+    char path[LT_PLACE_MAX + LT_PLACE_NAME_MAX + 64], bus[LT_PLACE_MAX];
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    int length;
+
+    where = which(where);
+    int r = where[0] == '/' ? place_path(where, bus, sizeof bus) : check_name(where);
+    if (r < 0)
+        return r;
+    if (where[0] == '/')
+        length = snprintf(path, sizeof path, "%s/data", bus);
+    else if (geteuid() == 0)
+        length = snprintf(path, sizeof path, "/var/lib/leat/%s", where);
+    else if (state && state[0] == '/')
+        length = snprintf(path, sizeof path, "%s/leat/%s", state, where);
+    else if (home && home[0] == '/')
+        length = snprintf(path, sizeof path, "%s/.local/state/leat/%s", home, where);
+    else
+        return lt_fail(LEAT_EINVAL, "bus \"%s\": neither $XDG_STATE_HOME nor $HOME says where its data is",
+                       where);
+    if (length < 0 || (size_t)length >= sizeof path)
+        return too_long("$XDG_STATE_HOME or $HOME", state ? strlen(state) : 0, LT_PLACE_MAX);
     return place_path(path, out, size);
 }
 

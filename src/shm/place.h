@@ -17,6 +17,14 @@
 /* Into out: the absolute path of the bus directory. Its length, or LEAT_EINVAL with a message. */
 int lt_place(const char *where, char *out, size_t size);
 
+/* Into out: the absolute path of the bus's data directory, by the same rules.
+ *
+ *   /absolute/path  its subdirectory `data`
+ *   NAME            root: /var/lib/leat/NAME; others: $XDG_STATE_HOME/leat/NAME, and $HOME/.local/state/leat/NAME without that
+ *                   variable
+ */
+int lt_place_data(const char *where, char *out, size_t size);
+
 /* The address of the socket `name` in that directory, for bind() and connect(). A path that is too long for an address
  * is reached through an open descriptor of its directory: *dir_fd is to be closed after the call, unless it is -1.
  * 0, or an error with a message (LEAT_EGONE: no such directory). */

@@ -29,7 +29,7 @@ TEST(every_setting_has_a_default_inside_its_own_limits)
     for (size_t i = 0; i < count; i++) {
         uint32_t value;
         memcpy(&value, (const char *)&config + settings[i].at, sizeof value);
-        if (strstr(settings[i].value, "SIZE"))
+        if (strstr(settings[i].value, "SIZE") || strstr(settings[i].value, "none"))
             continue;
         if (value < settings[i].min || value > settings[i].max)
             FAIL("%s is %u by default", settings[i].name, value);
@@ -82,8 +82,32 @@ TEST(value_is_checked_against_its_kind_and_its_limits)
     CHECK_EQ(config.auto_create, 1);
     CHECK_EQ(lt_config_set(&config, "max-memory", "3GiB"), 0);
     CHECK_EQ(config.max_memory, 3ull << 30);
+    CHECK_EQ(lt_config_set(&config, "level", "durable"), 0);
+    CHECK_EQ(config.level, LEAT_DURABLE);
+    CHECK_EQ(lt_config_set(&config, "log", "yes"), 0);
+    CHECK_EQ(config.log, 1);
+    CHECK_EQ(lt_config_set(&config, "segment-bytes", "1MiB"), 0);
+    CHECK_EQ(config.segment_bytes, 1 << 20);
+    CHECK_EQ(lt_config_set(&config, "segment-bytes", "none"), LEAT_EINVAL);
+    CHECK_EQ(lt_config_set(&config, "segment-bytes", "1"), LEAT_EINVAL);
     CHECK_EQ(lt_config_set(&config, "no-such-thing", "1"), LEAT_EINVAL);
     CHECK(strstr(lt_fail_text(), "no-such-thing"));
+}
+
+TEST(retention_has_a_number_or_no_end)
+{
+    lt_config_init(&config);
+    CHECK_EQ(config.retention_bytes, UINT64_MAX);
+    CHECK_EQ(config.retention_ms, -1);
+    CHECK_EQ(lt_config_set(&config, "retention-bytes", "1GiB"), 0);
+    CHECK_EQ(config.retention_bytes, 1ull << 30);
+    CHECK_EQ(lt_config_set(&config, "retention-bytes", "none"), 0);
+    CHECK_EQ(config.retention_bytes, UINT64_MAX);
+    CHECK_EQ(lt_config_set(&config, "retention-ms", "86400000"), 0);
+    CHECK_EQ(config.retention_ms, 86400000);
+    CHECK_EQ(lt_config_set(&config, "retention-ms", "none"), 0);
+    CHECK_EQ(config.retention_ms, -1);
+    CHECK_EQ(lt_config_set(&config, "retention-ms", "-1"), LEAT_EINVAL);
 }
 
 TEST(file_has_a_setting_a_line_and_comments)

@@ -43,6 +43,30 @@ TEST(name_lives_in_the_runtime_directory)
     }
 }
 
+TEST(data_of_a_path_lies_in_it_and_of_a_name_with_the_state)
+{
+    CHECK_EQ(lt_place_data("/a/b/", out, sizeof out), 9);
+    CHECK_STR(out, "/a/b/data");
+    CHECK_EQ(lt_place_data("a/b", out, sizeof out), LEAT_EINVAL);
+    setenv("XDG_STATE_HOME", "/state", 1);
+    setenv("HOME", "/home/me", 1);
+    bool is_root = geteuid() == 0;
+    if (is_root) {
+        CHECK(lt_place_data("one", out, sizeof out) > 0);
+        CHECK_STR(out, "/var/lib/leat/one");
+        CHECK_EQ(seteuid(65534), 0);
+    }
+    CHECK(lt_place_data("one", out, sizeof out) > 0);
+    CHECK_STR(out, "/state/leat/one");
+    unsetenv("XDG_STATE_HOME");
+    CHECK(lt_place_data("one", out, sizeof out) > 0);
+    CHECK_STR(out, "/home/me/.local/state/leat/one");
+    unsetenv("HOME");
+    CHECK_EQ(lt_place_data("one", out, sizeof out), LEAT_EINVAL);
+    if (is_root)
+        CHECK_EQ(seteuid(0), 0);
+}
+
 TEST(no_name_is_what_the_environment_says)
 {
     setenv("LEAT_BUS", "/from/there", 1);
