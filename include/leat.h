@@ -4,8 +4,8 @@
  *
  * Caveats, read first
  *  - One machine. A bus is one `leatd` (or one `leat_host`) and its clients; nothing crosses a network.
- *  - Memory only, so far: a record lives as long as its topic's ring keeps it. When both processes of leatd
- *    are gone, so is the bus.
+ *  - What survives which death is the topic's level (enum leat_level), and README.md has the table. A topic without a log
+ *    is memory only: a record lives as long as its ring keeps it, and the topic as long as the bus.
  *  - The views that leat_consumer_poll() returns point into shared memory. They hold until the next poll,
  *    seek, assign, subscribe or close of that consumer, and are read-only: writing to one is a SIGSEGV.
  *  - After fork() a child owns none of its parent's handles: every call on them returns LEAT_EFORKED. The
@@ -158,9 +158,10 @@ typedef struct leat_topic_options {
     enum leat_partitioner partitioner; /* LEAT_XXH3 or LEAT_MURMUR2 */
     uint32_t mode;                     /* like a file's: r consume, w produce */
     const char *owner; /* NULL: the caller; "USER" or "USER:GROUP", names or numbers; only root gives away */
-    int no_log;        /* memory only: retention is the ring; it goes with the bus. Only with LEAT_RING */
-    int if_not_exists; /* an existing topic of that name is no error */
-    int64_t retention_bytes; /* of one partition's log, by whole segments; -1: all is kept */
+    int no_log; /* 1: memory only: retention is the ring; it goes with the bus. Only with LEAT_RING. 0: there is a log above
+                 * LEAT_RING, and at that level where leatd.conf says so and the bus has a data directory */
+    int if_not_exists;       /* an existing topic of that name is no error */
+    int64_t retention_bytes; /* of one partition's log, by whole segments, never the last; -1: all is kept */
     int64_t retention_ms;    /* a segment goes when its last record is older; -1: never */
     uint64_t segment_bytes;  /* of one file of the log; 64 KiB to 1 GiB */
 } leat_topic_options;
@@ -169,6 +170,14 @@ typedef struct leat_topic_options {
     {                                                                                                        \
         sizeof(leat_topic_options), 1, 4u << 20, LEAT_RING, LEAT_BLOCK, LEAT_XXH3, 0660, NULL, 0, 0, -1, -1, \
             16u << 20                                                                                        \
+    }
+
+/* The same with nothing said: leat_topic_create takes what leatd.conf says for new topics, leat_topic_alter leaves as it is
+ * whatever is not set. */
+#define LEAT_TOPIC_DEFAULTS                                                                                 \
+    {                                                                                                       \
+        sizeof(leat_topic_options), UINT32_MAX, UINT64_MAX, (enum leat_level) - 1, (enum leat_on_full) - 1, \
+            LEAT_PARTITIONER_TOPIC, UINT32_MAX, NULL, -1, 0, INT64_MIN, INT64_MIN, UINT64_MAX               \
     }
 
 typedef struct leat_partition_info {
@@ -207,10 +216,27 @@ typedef struct leat_topic_info {
     uint64_t segment_bytes;
 } leat_topic_info;
 
-/* Creates a topic; its memory is taken, in full, before this returns. options may be NULL.
+/* Creates a topic; its memory is taken, in full, before this returns, and with a log it is on the disk: it is there again when
+ * leatd is started again. options may be NULL.
  * Errors: LEAT_EEXIST, LEAT_EINVAL (a name that is empty, ".", "..", above 249 bytes or has other bytes than
- * [A-Za-z0-9._-]; partitions outside 1..4096 ...), LEAT_ELIMIT, LEAT_ENOMEM, LEAT_EPERM, LEAT_EUNSUPPORTED, LEAT_EGONE. */
+ * [A-Za-z0-9._-]; partitions outside 1..4096 ...), LEAT_ELIMIT, LEAT_ENOMEM, LEAT_EPERM, LEAT_EUNSUPPORTED (a log on a bus without a
+ * data directory), LEAT_ENOSPC, LEAT_EIO, LEAT_EGONE. */
 LEAT_API int leat_topic_create(leat_bus *bus, const char *topic, const leat_topic_options *options);
+
+/* Changes settings of a topic while it is used: retention_bytes, retention_ms, on_full, mode, owner. Start from
+ * LEAT_TOPIC_DEFAULTS and set what is to change; another field may be set to what it is. Producers take a new on_full when they
+ * are opened, and rights are looked at when somebody attaches.
+ * Errors: LEAT_EUNSUPPORTED (another number of partitions, which a later version will do, or another field that stays as it was made),
+ * LEAT_ENOTOPIC, LEAT_EPERM (not its owner; only root gives away), LEAT_EINVAL, LEAT_EIO, LEAT_ENOSPC, LEAT_EGONE. */
+LEAT_API int leat_topic_alter(leat_bus *bus, const char *topic, const leat_topic_options *options);
+
+#define LEAT_CUT 1u /* give up what is damaged, with all that lies behind it */
+
+/* Opens logs of partitions that have failed (describe says why) once more, and waits for what comes of it: one partition, or with -1
+ * all that have failed. What was acknowledged and is damaged stays refused unless flags has LEAT_CUT; its offsets are not given out
+ * again. How many are open again. Errors: LEAT_EFAILED (one at least has failed again), LEAT_ENOTOPIC, LEAT_ENOPART, LEAT_EPERM,
+ * LEAT_EINVAL (it has no log), LEAT_EGONE. */
+LEAT_API int leat_topic_resume(leat_bus *bus, const char *topic, int32_t partition, unsigned flags);
 
 /* *info is to be freed with leat_topic_info_free(). Errors: LEAT_ENOTOPIC, LEAT_EGONE. */
 LEAT_API int leat_topic_describe(leat_bus *bus, const char *topic, leat_topic_info **info);
@@ -642,11 +668,12 @@ LEAT_API void leat_counters_free(leat_counter *counters);
 typedef struct leat_host_options {
     size_t size;
     const char *directory; /* NULL: a fresh one under $XDG_RUNTIME_DIR or /tmp, removed at the end */
+    const char *data;      /* where topics with a log are kept, and found again; NULL: there are none */
 } leat_host_options;
 
-#define LEAT_HOST_OPTIONS               \
-    {                                   \
-        sizeof(leat_host_options), NULL \
+#define LEAT_HOST_OPTIONS                     \
+    {                                         \
+        sizeof(leat_host_options), NULL, NULL \
     }
 
 /* Threads, no fork; other processes can join by its path; it ends with the program. options may be NULL. */

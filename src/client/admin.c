@@ -36,6 +36,13 @@ static int no_memory(const char *what)
     return lt_fail(LEAT_ENOMEM, "memory for %s", what);
 }
 
+/* Waits for memory, or for a disk. */
+static bool is_slow(enum lt_msg_type type)
+{
+    return type == LT_MSG_TOPIC_CREATE || type == LT_MSG_TOPIC_DELETE || type == LT_MSG_TOPIC_ALTER ||
+           type == LT_MSG_TOPIC_RESUME;
+}
+
 /* A request whose body is a struct that begins with a name, and whose answer may be as long as a message. */
 static int call(leat_bus *bus, enum lt_msg_type type, const void *body, uint32_t body_size,
                 unsigned char *answer, uint32_t *got)
@@ -45,9 +52,7 @@ static int call(leat_bus *bus, enum lt_msg_type type, const void *body, uint32_t
                                   .body_size = body_size,
                                   .answer = answer,
                                   .answer_size = answer != NULL ? ANSWER_MAX : 0,
-                                  .timeout_ms = type == LT_MSG_TOPIC_CREATE || type == LT_MSG_TOPIC_DELETE
-                                                    ? CREATE_MS
-                                                    : 0 };
+                                  .timeout_ms = is_slow(type) ? CREATE_MS : 0 };
     int r = lt_link_call(&bus->link, &request);
     if (got != NULL)
         *got = request.got;
@@ -56,25 +61,34 @@ static int call(leat_bus *bus, enum lt_msg_type type, const void *body, uint32_t
 
 /* --- topics --- */
 
+static int put_owner(struct lt_topic_create *body, const char *topic, const char *owner)
+{
+    if (owner == NULL)
+        return 0;
+    if (strlen(owner) >= sizeof body->owner)
+        return lt_fail(LEAT_EINVAL, "%s: an owner of %zu bytes", topic, strlen(owner));
+    memcpy(body->owner, owner, strlen(owner));
+    return 0;
+}
+
 static int create(leat_bus *bus, const char *topic, const leat_topic_options *options)
 {
     struct lt_topic_create body;
     memset(&body, 0, sizeof body);
     memcpy(body.name, topic, strlen(topic));
-    body.partitions = options->partitions;
+    body.partitions = options->partitions == UINT32_MAX ? 0 : options->partitions;
     body.level = (uint32_t)options->level;
     body.on_full = (uint32_t)options->on_full;
     body.partitioner = (uint32_t)options->partitioner;
     body.mode = options->mode;
-    body.no_log = options->no_log != 0;
+    body.no_log = options->no_log > 0 ? 1 : UINT32_MAX;
     body.if_not_exists = options->if_not_exists != 0;
-    body.ring_size = options->ring_size;
-    if (options->owner != NULL) {
-        if (strlen(options->owner) >= sizeof body.owner)
-            return lt_fail(LEAT_EINVAL, "%s: an owner of %zu bytes", topic, strlen(options->owner));
-        memcpy(body.owner, options->owner, strlen(options->owner));
-    }
-    return call(bus, LT_MSG_TOPIC_CREATE, &body, sizeof body, NULL, NULL);
+    body.ring_size = options->ring_size == UINT64_MAX ? 0 : options->ring_size;
+    body.segment_bytes = options->segment_bytes == UINT64_MAX ? 0 : options->segment_bytes;
+    body.retention_bytes = options->retention_bytes;
+    body.retention_ms = options->retention_ms;
+    int r = put_owner(&body, topic, options->owner);
+    return r < 0 ? r : call(bus, LT_MSG_TOPIC_CREATE, &body, sizeof body, NULL, NULL);
 }
 
 int leat_topic_create(leat_bus *bus, const char *topic, const leat_topic_options *options)
@@ -117,6 +131,8 @@ void leat_topic_info_free(leat_topic_info *info)
         return;
     free(info->topic);
     free(info->owner);
+    for (uint32_t i = 0; info->partitions != NULL && i < info->partition_count; i++)
+        free(info->partitions[i].reason);
     free(info->partitions);
     free(info);
 }
@@ -146,18 +162,31 @@ static int take_topic(leat_topic_info *info, const struct lt_topic_describe_answ
     info->memory_bytes = answer->memory_bytes;
     info->descriptors = answer->descriptors;
     info->producers = answer->producers;
+    info->retention_bytes = topic->retention_bytes;
+    info->retention_ms = topic->retention_ms;
+    info->segment_bytes = topic->segment_bytes;
     return 0;
 }
 
-static void take_row(leat_partition_info *to, const struct lt_partition_row *row)
+static int take_row(leat_partition_info *to, const struct lt_partition_row *row)
 {
+    static const char *const states[] = {
+        [LT_PARTITION_OPEN] = "open", [LT_PARTITION_FULL] = "full", [LT_PARTITION_FAILED] = "failed"
+    };
+    char *reason = strndup(row->reason, sizeof row->reason);
+    if (reason == NULL)
+        return no_memory("a partition's description");
     *to = (leat_partition_info){ .partition = row->partition,
-                                 .state = row->state == 0 ? "open" : "unknown",
+                                 .state = row->state < 3 ? states[row->state] : "unknown",
                                  .log_start_offset = row->log_start_offset,
                                  .log_end_offset = row->log_end_offset,
                                  .acked_offset = row->acked_offset,
+                                 .bytes_on_disk = row->bytes_on_disk,
+                                 .segments = row->segments,
                                  .rings = row->rings,
-                                 .readers = row->readers };
+                                 .readers = row->readers,
+                                 .reason = reason };
+    return 0;
 }
 
 static int describe(leat_bus *bus, const char *topic, leat_topic_info *info, unsigned char *buffer)
@@ -180,8 +209,11 @@ static int describe(leat_bus *bus, const char *topic, leat_topic_info *info, uns
         if (info->partitions == NULL || (uint32_t)rows > info->partition_count - body.from_partition)
             return lt_fail(LEAT_EPROTO, "%s: %d partitions from %u on, of %u", topic, rows,
                            body.from_partition, info->partition_count);
-        for (int i = 0; i < rows; i++)
-            take_row(&info->partitions[body.from_partition++], &answer->rows[i]);
+        for (int i = 0; i < rows; i++) {
+            r = take_row(&info->partitions[body.from_partition++], &answer->rows[i]);
+            if (r < 0)
+                return r;
+        }
     } while (body.from_partition < info->partition_count);
     return 0;
 }
@@ -204,6 +236,93 @@ int leat_topic_describe(leat_bus *bus, const char *topic, leat_topic_info **out)
         leat_topic_info_free(info);
     else
         *out = info;
+    errno = kept;
+    return r;
+}
+
+/* --- alter and resume --- */
+
+static int stays(const char *topic, const char *field, uint64_t is, uint64_t wanted)
+{
+    if (is == wanted)
+        return 0;
+    return lt_fail(LEAT_EUNSUPPORTED, "%s: its %s is %llu, not %llu, and stays as it was made", topic, field,
+                   (unsigned long long)is, (unsigned long long)wanted);
+}
+
+/* Fields that stay as they are may be said again. */
+static int check_fixed(const leat_topic_info *info, const leat_topic_options *to)
+{
+    static const leat_topic_options unsaid = LEAT_TOPIC_DEFAULTS;
+    int r = 0;
+    if (to->partitions != unsaid.partitions && to->partitions != info->partition_count)
+        return lt_fail(LEAT_EUNSUPPORTED,
+                       "%s: %u partitions instead of %u: growing and shrinking come with a later version",
+                       info->topic, to->partitions, info->partition_count);
+    if (to->ring_size != unsaid.ring_size)
+        r = stays(info->topic, "ring size", info->ring_bytes, to->ring_size);
+    if (r == 0 && to->level != unsaid.level)
+        r = stays(info->topic, "level", info->level, to->level);
+    if (r == 0 && to->partitioner != unsaid.partitioner)
+        r = stays(info->topic, "partitioner", info->partitioner, to->partitioner);
+    if (r == 0 && to->no_log > 0)
+        r = stays(info->topic, "log", (uint64_t)info->log, 0);
+    if (r == 0 && to->segment_bytes != unsaid.segment_bytes && info->log)
+        r = stays(info->topic, "segment size", info->segment_bytes, to->segment_bytes);
+    return r;
+}
+
+static int alter(leat_bus *bus, const char *topic, const leat_topic_options *to)
+{
+    static const leat_topic_options unsaid = LEAT_TOPIC_DEFAULTS;
+    struct lt_topic_alter body;
+    memset(&body, 0, sizeof body);
+    memcpy(body.topic.name, topic, strlen(topic));
+    body.topic.retention_bytes = to->retention_bytes;
+    body.topic.retention_ms = to->retention_ms;
+    body.topic.on_full = (uint32_t)to->on_full;
+    body.topic.mode = to->mode;
+    body.fields = (to->retention_bytes != unsaid.retention_bytes ? LT_ALTER_RETENTION_BYTES : 0) |
+                  (to->retention_ms != unsaid.retention_ms ? LT_ALTER_RETENTION_MS : 0) |
+                  (to->on_full != unsaid.on_full ? LT_ALTER_ON_FULL : 0) |
+                  (to->mode != unsaid.mode ? LT_ALTER_MODE : 0) | (to->owner != NULL ? LT_ALTER_OWNER : 0);
+    int r = put_owner(&body.topic, topic, to->owner);
+    return r < 0 ? r : call(bus, LT_MSG_TOPIC_ALTER, &body, sizeof body, NULL, NULL);
+}
+
+int leat_topic_alter(leat_bus *bus, const char *topic, const leat_topic_options *options)
+{
+    leat_topic_options to = LEAT_TOPIC_DEFAULTS;
+    leat_topic_info *info = NULL;
+    int kept = errno;
+    if (options == NULL)
+        return lt_fail(LEAT_EINVAL, "leat_topic_alter: nothing to alter");
+    int r = lt_options_take(&to, sizeof to, options);
+    if (r >= 0)
+        r = leat_topic_describe(bus, topic, &info);
+    if (r >= 0)
+        r = check_fixed(info, &to);
+    if (r >= 0)
+        r = alter(bus, topic, &to);
+    leat_topic_info_free(info);
+    errno = kept;
+    return r < 0 ? r : 0;
+}
+
+int leat_topic_resume(leat_bus *bus, const char *topic, int32_t partition, unsigned flags)
+{
+    struct lt_topic_resume body;
+    int kept = errno;
+    int r = check_name(bus, topic);
+    if (r >= 0 && (partition < -1 || (flags & ~LEAT_CUT) != 0))
+        r = lt_fail(LEAT_EINVAL, "%s: partition %d, flags %#x", topic, partition, flags);
+    if (r >= 0) {
+        memset(&body, 0, sizeof body);
+        memcpy(body.name, topic, strlen(topic));
+        body.partition = partition < 0 ? UINT32_MAX : (uint32_t)partition;
+        body.cut = (flags & LEAT_CUT) != 0;
+        r = call(bus, LT_MSG_TOPIC_RESUME, &body, sizeof body, NULL, NULL);
+    }
     errno = kept;
     return r;
 }

@@ -17,13 +17,46 @@
 #include "base/err.h"
 #include <leat.h>
 #include "leatd/clients.h"
+#include "leatd/data.h"
 #include "leatd/groups.h"
 #include "leatd/kept.h"
 #include "leatd/leases.h"
+#include "leatd/persister.h"
 #include "leatd/readers.h"
 #include "leatd/rotate.h"
 #include "leatd/topics.h"
 #include "leatd/warden.h"
+
+/* --- keys --- */
+
+/* Keys that are to be dropped, collected first: dropping changes the table that is walked. */
+struct keys {
+    struct lt_keep_pair *pairs;
+    uint32_t count;
+};
+
+static int copy_keys(struct lt_worker *w, uint32_t kind, struct keys *keys)
+{
+    const struct lt_keep_table *table = &w->keep.table;
+    keys->count = 0;
+    keys->pairs = malloc((table->count + 1) * sizeof *keys->pairs);
+    if (!keys->pairs)
+        return lt_fail(LEAT_ENOMEM, "no memory for %u keys", table->count);
+    for (uint32_t i = 0; i < table->count; i++)
+        if (table->pairs[i].kind == kind)
+            keys->pairs[keys->count++] = table->pairs[i];
+    return 0;
+}
+
+static int drop_all(struct lt_worker *w, uint32_t kind)
+{
+    struct keys keys;
+    int r = copy_keys(w, kind, &keys);
+    for (uint32_t i = 0; r == 0 && i < keys.count; i++)
+        lt_keep_drop(&w->keep, kind, keys.pairs[i].id);
+    free(keys.pairs);
+    return r;
+}
 
 /* --- a fresh bus --- */
 
@@ -72,6 +105,14 @@ static int make_bus(struct lt_worker *w)
         coordinator->bus_id = (uint64_t)lt_clock_mono_ns() << 16 ^ (uint64_t)getpid();
     coordinator->started_ms = (uint64_t)lt_clock_real_ms();
     coordinator->next_topic_id = 1;
+    /* Of a worker that died before the bus was there. */
+    r = drop_all(w, LT_KEEP_TOPIC);
+    if (r == 0)
+        r = drop_all(w, LT_KEEP_RING);
+    if (r == 0)
+        r = lt_data_restore(w);
+    if (r < 0)
+        return r;
     note.bytes = w->coordinator_bytes;
     lt_point("adopt.fresh");
     return lt_keep_store(&w->keep, LT_KEEP_COORDINATOR, 0, &note, w->coordinator_fd);
@@ -111,25 +152,6 @@ static int take_bus(struct lt_worker *w)
 }
 
 /* --- topics --- */
-
-/* Keys that are to be dropped, collected first: dropping changes the table that is walked. */
-struct keys {
-    struct lt_keep_pair *pairs;
-    uint32_t count;
-};
-
-static int copy_keys(struct lt_worker *w, uint32_t kind, struct keys *keys)
-{
-    const struct lt_keep_table *table = &w->keep.table;
-    keys->count = 0;
-    keys->pairs = malloc((table->count + 1) * sizeof *keys->pairs);
-    if (!keys->pairs)
-        return lt_fail(LEAT_ENOMEM, "no memory for %u keys", table->count);
-    for (uint32_t i = 0; i < table->count; i++)
-        if (table->pairs[i].kind == kind)
-            keys->pairs[keys->count++] = table->pairs[i];
-    return 0;
-}
 
 static int take_ring(struct lt_worker *w, struct lt_part *part, uint32_t ring)
 {
@@ -193,10 +215,13 @@ static int take_topic(struct lt_worker *w, const struct lt_keep_pair *pair)
                        (unsigned long long)pair->id, (long long)bytes);
     struct lt_topic_head *head = lt_topic_head(page);
     struct lt_topic *topic = NULL;
-    if (head->state == LT_TOPIC_OPEN)
+    bool half_deleted = head->log_id != 0 && lt_data_is_deleted(w, head->log_id);
+    if (head->state == LT_TOPIC_NEW)
+        lt_data_undo(w, head);
+    if (head->state == LT_TOPIC_OPEN && !half_deleted)
         topic = lt_topics_new(head->name, head->topic_id, head->partition_count, head->first_global);
-    if (!topic) { /* NEW: its client asks again. DELETED: its memory is owed */
-        bool open = head->state == LT_TOPIC_OPEN;
+    if (!topic) { /* NEW: its client asks again. DELETED, or on the disk: its memory is owed */
+        bool open = head->state == LT_TOPIC_OPEN && !half_deleted;
         lt_region_unmap(page, (uint64_t)bytes, 0);
         if (!open)
             drop_topic(w, pair->id);
@@ -209,7 +234,11 @@ static int take_topic(struct lt_worker *w, const struct lt_keep_pair *pair)
     topic->uid = head->uid;
     guess_writers(w, topic);
     int r = take_rings(w, topic);
-    return r < 0 ? r : lt_topics_enter(w, topic);
+    if (r == 0)
+        r = lt_topics_enter(w, topic);
+    for (uint32_t p = 0; r == 0 && head->log_id != 0 && p < topic->partition_count; p++)
+        r = lt_persister_add(w, &topic->parts[p], NULL); /* opens it */
+    return r;
 }
 
 static bool is_named(struct lt_worker *w, const struct lt_keep_pair *ring)

@@ -337,10 +337,47 @@ static int delete_topic(struct lt_worker *w, struct lt_conn *conn, const void *b
 {
     const struct lt_msg *head = (const struct lt_msg *)(const void *)w->buffer;
     const struct lt_name *request = body;
-    (void)out;
     if (!memchr(request->name, 0, sizeof request->name))
         return lt_topic_name_check(request->name, sizeof request->name);
-    return lt_topics_remove(w, conn, head->number, request->name);
+    int r = lt_topics_remove(w, conn, head->number, request->name);
+    if (r != LT_TOPICS_LATER)
+        return r;
+    struct lt_job *job = new_job(conn, head);
+    if (job) {
+        job->kind = LT_JOB_DELETE;
+        memcpy(job->request.name, request->name, sizeof job->request.name);
+    }
+    return hand_over(w, conn, job, out);
+}
+
+static int alter_topic(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out)
+{
+    const struct lt_msg *head = (const struct lt_msg *)(const void *)w->buffer;
+    const struct lt_topic_alter *request = body;
+    if (!memchr(request->topic.name, 0, sizeof request->topic.name))
+        return lt_topic_name_check(request->topic.name, sizeof request->topic.name);
+    if (!memchr(request->topic.owner, 0, sizeof request->topic.owner))
+        return lt_fail(LEAT_EINVAL, "an owner of more than %zu bytes", sizeof request->topic.owner - 1);
+    struct lt_job *job = new_job(conn, head);
+    if (job) {
+        job->kind = LT_JOB_ALTER;
+        job->alter = *request;
+    }
+    return hand_over(w, conn, job, out);
+}
+
+static int resume_topic(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out)
+{
+    const struct lt_msg *head = (const struct lt_msg *)(const void *)w->buffer;
+    const struct lt_topic_resume *request = body;
+    if (!memchr(request->name, 0, sizeof request->name))
+        return lt_topic_name_check(request->name, sizeof request->name);
+    struct lt_job *job = new_job(conn, head);
+    if (job) {
+        job->kind = LT_JOB_RESUME;
+        job->resume = *request;
+    }
+    return hand_over(w, conn, job, out);
 }
 
 static int list_topics(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out)
@@ -391,6 +428,8 @@ static int attach_topic(struct lt_worker *w, struct lt_conn *conn, const void *b
         job->attach = *request;
         memcpy(job->request.name, request->name, sizeof job->request.name);
         job->request.on_full = job->request.partitioner = job->request.mode = UINT32_MAX;
+        job->request.level = job->request.no_log = UINT32_MAX;
+        job->request.retention_bytes = job->request.retention_ms = INT64_MIN;
         job->request.if_not_exists = 1;
     }
     return hand_over(w, conn, job, out);
@@ -531,6 +570,8 @@ static const struct kind kinds[] = {
     [LT_MSG_GROUP_DESCRIBE] = { sizeof(struct lt_group_describe), false, NULL, lt_groups_describe },
     [LT_MSG_GROUP_DELETE] = { sizeof(struct lt_name), false, NULL, lt_groups_delete },
     [LT_MSG_GROUP_VIEW] = { sizeof(struct lt_group_view), true, NULL, lt_groups_view },
+    [LT_MSG_TOPIC_RESUME] = { sizeof(struct lt_topic_resume), false, resume_topic, NULL },
+    [LT_MSG_TOPIC_ALTER] = { sizeof(struct lt_topic_alter), false, alter_topic, NULL },
     [LT_MSG_SEGMENT_ATTACH] = { sizeof(struct lt_segment_attach), true, attach_segment, NULL },
     [LT_MSG_GROUP_PROPOSE] = { sizeof(struct lt_group_propose), true, NULL, lt_groups_propose },
 };

@@ -1,248 +1,32 @@
-/* create: making topics: reserved under the lock, their memory taken without it, published at once when all is there.
+/* create: making topics: reserved under the lock, their memory and files taken without it, published at once when all is there.
  *
- * Points, with what a death there leaves:
+ * Points, with what a death there leaves (data.c has those of the files):
  *   topic.create           nothing
  *   topic.create.page      nothing (a memfd of the worker's own)
  *   topic.create.ring      a page in state NEW with the keeper, and rings that no open page names: dropped at adoption
- *   topic.create.open      the same, all of them
+ *   topic.create.open      the same, all of them; a topic with a log has its directory, which goes with the page
  *   topic.create.after     the topic; the client, which has no answer, asks again and is recognised by its token
  */
-#include <errno.h>
-#include <grp.h>
-#include <pwd.h>
+#include "leatd/create.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
-#include "base/clock.h"
 #include "base/err.h"
 #include <leat.h>
-#include "leatd/groups.h"
+#include "leatd/data.h"
+#include "leatd/kept.h"
 #include "leatd/maker.h"
 #include "leatd/persister.h"
 #include "leatd/topics.h"
 
-#define DEFAULT UINT32_MAX
-#define SPARE_DESCRIPTORS 64u
-#define PAGE 4096ull
-
-struct plan {
-    const char *name;
-    uint32_t partitions, on_full, partitioner, mode, log;
-    uint64_t ring_size;
-    uint64_t page_bytes, ring_bytes, memory_bytes;
-    uint32_t uid, gid;
-    uint64_t token;
-};
-
-/* --- who owns it --- */
-
-static bool read_id(const char *text, uint32_t *id)
-{
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != 0 || value >= UINT32_MAX)
-        return false;
-    *id = (uint32_t)value;
-    return true;
-}
-
-static int find_user(const char *name, uint32_t *uid, uint32_t *gid)
-{
-    char buffer[16384];
-    struct passwd pw, *found = NULL;
-    if (read_id(name, uid)) {
-        if (getpwuid_r(*uid, &pw, buffer, sizeof buffer, &found) == 0 && found)
-            *gid = pw.pw_gid;
-        return 0;
-    }
-    if (getpwnam_r(name, &pw, buffer, sizeof buffer, &found) != 0 || !found)
-        return lt_fail(LEAT_EINVAL, "owner: no user %s", name);
-    *uid = pw.pw_uid;
-    *gid = pw.pw_gid;
-    return 0;
-}
-
-static int find_group(const char *name, uint32_t *gid)
-{
-    char buffer[16384];
-    struct group gr, *found = NULL;
-    if (read_id(name, gid))
-        return 0;
-    if (getgrnam_r(name, &gr, buffer, sizeof buffer, &found) != 0 || !found)
-        return lt_fail(LEAT_EINVAL, "owner: no group %s", name);
-    *gid = gr.gr_gid;
-    return 0;
-}
-
-int lt_topics_owner(const struct lt_peer *peer, const char *owner, uint32_t *uid, uint32_t *gid)
-{
-    char user[128];
-    *uid = peer->uid;
-    *gid = peer->gid;
-    if (!*owner)
-        return 0;
-    snprintf(user, sizeof user, "%s", owner);
-    char *group = strchr(user, ':');
-    if (group)
-        *group++ = 0;
-    uint32_t primary = peer->gid;
-    int r = *user ? find_user(user, uid, &primary) : 0;
-    if (r == 0 && *user && *uid != peer->uid)
-        *gid = primary;
-    if (r == 0 && group && *group)
-        r = find_group(group, gid);
-    if (r < 0 || peer->uid == 0)
-        return r;
-    if (*uid != peer->uid)
-        return lt_fail(LEAT_EPERM, "owner %s: only root gives a topic away; this is uid %u", owner,
-                       peer->uid);
-    if (!lt_peer_in_group(peer, *gid))
-        return lt_fail(LEAT_EPERM, "owner %s: uid %u is not in group %u", owner, peer->uid, *gid);
-    return 0;
-}
-
-/* --- what is wanted --- */
-
-static void fill_plan(const struct lt_config *config, const struct lt_topic_create *request,
-                      struct plan *plan)
-{
-    bool any = request->partitioner == DEFAULT || request->partitioner == LEAT_PARTITIONER_TOPIC;
-    plan->name = request->name;
-    plan->partitions = request->partitions ? request->partitions : config->partitions;
-    plan->on_full = request->on_full == DEFAULT ? config->on_full : request->on_full;
-    plan->partitioner = any ? config->partitioner : request->partitioner;
-    plan->mode = request->mode == DEFAULT ? config->mode : request->mode;
-    plan->ring_size = request->ring_size ? request->ring_size : config->ring_size;
-    plan->log = 0;
-}
-
-static int check_plan(const struct lt_topic_create *request, const struct plan *plan)
-{
-    if (plan->partitions > LT_TOPIC_PARTITIONS_MAX)
-        return lt_fail(LEAT_EINVAL, "topic %s: %u partitions; a topic has 1..%u", plan->name,
-                       plan->partitions, LT_TOPIC_PARTITIONS_MAX);
-    if (plan->ring_size < LT_RING_SIZE_MIN || plan->ring_size > LT_RING_SIZE_MAX)
-        return lt_fail(LEAT_EINVAL, "topic %s: a ring of %llu bytes; a ring has %llu..%llu", plan->name,
-                       (unsigned long long)plan->ring_size, (unsigned long long)LT_RING_SIZE_MIN,
-                       (unsigned long long)LT_RING_SIZE_MAX);
-    if (plan->on_full > LEAT_ERROR)
-        return lt_fail(LEAT_EINVAL, "topic %s: on-full %u; there are 0..%u", plan->name, plan->on_full,
-                       LEAT_ERROR);
-    if (plan->partitioner != LEAT_XXH3 && plan->partitioner != LEAT_MURMUR2)
-        return lt_fail(LEAT_EINVAL, "topic %s: partitioner %u; a topic's is xxh3 (%u) or murmur2 (%u)",
-                       plan->name, plan->partitioner, LEAT_XXH3, LEAT_MURMUR2);
-    if (plan->mode > 0777)
-        return lt_fail(LEAT_EINVAL, "topic %s: mode %04o; at most 0777", plan->name, plan->mode);
-    if (request->level > LEAT_DURABLE)
-        return lt_fail(LEAT_EINVAL, "topic %s: level %u; there are 0..%u", plan->name, request->level,
-                       LEAT_DURABLE);
-    if (request->level != LEAT_RING)
-        return lt_fail(LEAT_EUNSUPPORTED,
-                       "topic %s: level %s: this build keeps topics in memory only (level ring)", plan->name,
-                       request->level == LEAT_DURABLE ? "durable" : "written");
-    return 0;
-}
-
-static int make_plan(struct lt_worker *w, const struct lt_peer *peer, const struct lt_topic_create *request,
-                     struct plan *plan)
-{
-    int r = lt_topic_name_check(request->name, strlen(request->name));
-    if (r < 0)
-        return r;
-    fill_plan(&w->config, request, plan);
-    r = check_plan(request, plan);
-    if (r < 0)
-        return r;
-    uint64_t rounded = LT_RING_SIZE_MIN;
-    while (rounded < plan->ring_size)
-        rounded *= 2;
-    plan->ring_size = rounded;
-    plan->page_bytes = (lt_topic_bytes(plan->partitions) + PAGE - 1) & ~(PAGE - 1);
-    plan->ring_bytes = (lt_ring_bytes(plan->ring_size) + PAGE - 1) & ~(PAGE - 1);
-    plan->memory_bytes = plan->page_bytes + plan->partitions * plan->ring_bytes;
-    return lt_topics_owner(peer, request->owner, &plan->uid, &plan->gid);
-}
-
-/* --- limits --- */
-
-static int over(const char *limit, const char *name, uint64_t wanted, uint64_t used, uint64_t most)
-{
-    return lt_fail(LEAT_ELIMIT, "topic %s wants %llu, %llu of %llu are in use: %s", name,
-                   (unsigned long long)wanted, (unsigned long long)used, (unsigned long long)most, limit);
-}
-
-uint64_t lt_topics_memory_of(struct lt_worker *w, uint32_t uid)
-{
-    uint64_t memory = lt_groups_memory_of(w, uid);
-    for (uint32_t chain = 0; chain < LT_TOPIC_CHAINS; chain++) /* those that are being made, too */
-        for (const struct lt_topic *topic = w->by_id[chain]; topic; topic = topic->next_by_id)
-            memory += topic->uid == uid ? topic->memory_bytes : 0;
-    for (uint32_t c = 1; c < LT_CLIENTS_MAX; c++)
-        if (w->clients[c] && w->clients[c]->uid == uid)
-            memory += w->clients[c]->mailbox_bytes;
-    return memory;
-}
-
-/* What one user has. */
-static int check_share(struct lt_worker *w, const struct plan *plan)
-{
-    const struct lt_config *config = &w->config;
-    uint64_t memory = lt_topics_memory_of(w, plan->uid);
-    uint32_t topics = 0, partitions = 0;
-    for (uint32_t chain = 0; chain < LT_TOPIC_CHAINS; chain++) { /* those that are being made, too */
-        for (const struct lt_topic *topic = w->by_id[chain]; topic; topic = topic->next_by_id) {
-            if (topic->uid != plan->uid)
-                continue;
-            topics++;
-            partitions += topic->partition_count;
-        }
-    }
-    if (topics + 1 > config->max_topics_per_uid)
-        return over("max-topics-per-uid", plan->name, 1, topics, config->max_topics_per_uid);
-    if (partitions + plan->partitions > config->max_partitions_per_uid)
-        return over("max-partitions-per-uid", plan->name, plan->partitions, partitions,
-                    config->max_partitions_per_uid);
-    if (memory + plan->memory_bytes > config->max_memory_per_uid)
-        return over("max-memory-per-uid", plan->name, plan->memory_bytes, memory, config->max_memory_per_uid);
-    return 0;
-}
-
-static int check_limits(struct lt_worker *w, const struct plan *plan)
-{
-    const struct lt_config *config = &w->config;
-    if (w->topic_count + 1 > config->max_topics)
-        return over("max-topics", plan->name, 1, w->topic_count, config->max_topics);
-    if (w->partition_count + plan->partitions > config->max_partitions)
-        return over("max-partitions", plan->name, plan->partitions, w->partition_count,
-                    config->max_partitions);
-    if (w->memory_bytes + plan->memory_bytes > config->max_memory)
-        return over("max-memory", plan->name, plan->memory_bytes, w->memory_bytes, config->max_memory);
-    /* The worker's: it has those of the keeper and the connections. */
-    uint64_t descriptors = lt_keep_count(&w->keep) + w->conn_count + SPARE_DESCRIPTORS;
-    if (descriptors + plan->partitions + 1 > w->descriptor_limit)
-        return over("descriptors (RLIMIT_NOFILE)", plan->name, plan->partitions + 1, descriptors,
-                    w->descriptor_limit);
-    return plan->uid == 0 || plan->uid == geteuid() ? 0 : check_share(w, plan);
-}
-
-static int check_memory(const struct plan *plan)
-{
-    uint64_t available = lt_memory_available();
-    /* Some is left to others: the last page would be paid for by whoever the kernel then kills. */
-    available -= available / 16;
-    if (plan->memory_bytes > available)
-        return lt_fail(LEAT_ENOMEM, "topic %s wants %llu bytes of memory; %llu can be had", plan->name,
-                       (unsigned long long)plan->memory_bytes, (unsigned long long)available);
-    return 0;
-}
-
 /* --- the steps --- */
 
 /* The first run of numbers that is free. */
-static int find_globals(struct lt_worker *w, const struct plan *plan, uint32_t *first)
+static int find_globals(struct lt_worker *w, const struct lt_plan *plan, uint32_t *first)
 {
     uint32_t run = 0;
     for (uint32_t g = 0; g < LT_PARTITIONS_MAX; g++) {
@@ -277,26 +61,15 @@ struct lt_topic *lt_topics_new(const char *name, uint32_t id, uint32_t partition
     return topic;
 }
 
-/* 1: it is there already, and that is what was asked for. */
-static int reserve(struct lt_worker *w, const struct lt_topic_create *request, const struct plan *plan,
-                   struct lt_topic **made)
+/* Its place in the tables, not to be found yet. Under the lock. */
+static int enter(struct lt_worker *w, const struct lt_plan *plan, struct lt_topic **made)
 {
-    struct lt_topic *topic = lt_topics_by_name_any(w, plan->name);
     uint32_t first = 0;
-    if (topic && plan->token != 0 && topic->head && topic->head->created_by == plan->token)
-        return 1; /* asked before a reconnect, done, not answered */
-    if (topic && request->if_not_exists)
-        return 1;
-    if (topic)
-        return lt_fail(LEAT_EEXIST, "topic %s exists (id %u, %u partitions)", plan->name, topic->id,
-                       topic->partition_count);
-    int r = check_limits(w, plan);
-    if (r == 0)
-        r = find_globals(w, plan, &first);
+    int r = find_globals(w, plan, &first);
     if (r < 0)
         return r;
     uint32_t id = (uint32_t)w->coordinator->next_topic_id;
-    topic = lt_topics_new(plan->name, id, plan->partitions, first);
+    struct lt_topic *topic = lt_topics_new(plan->name, id, plan->partitions, first);
     if (!topic)
         return lt_fail(LEAT_ENOMEM, "no memory for %u partitions", plan->partitions);
     lt_store_relaxed64(&w->coordinator->next_topic_id,
@@ -311,7 +84,23 @@ static int reserve(struct lt_worker *w, const struct lt_topic_create *request, c
     return r;
 }
 
-static void fill_page(struct lt_topic *topic, const struct plan *plan)
+/* 1: it is there already, and that is what was asked for. */
+static int reserve(struct lt_worker *w, const struct lt_topic_create *request, const struct lt_plan *plan,
+                   struct lt_topic **made)
+{
+    const struct lt_topic *topic = lt_topics_by_name_any(w, plan->name);
+    if (topic && plan->token != 0 && topic->head && topic->head->created_by == plan->token)
+        return 1; /* asked before a reconnect, done, not answered */
+    if (topic && request->if_not_exists)
+        return 1;
+    if (topic)
+        return lt_fail(LEAT_EEXIST, "topic %s exists (id %u, %u partitions)", plan->name, topic->id,
+                       topic->partition_count);
+    int r = lt_plan_check_limits(w, plan);
+    return r == 0 ? enter(w, plan, made) : r;
+}
+
+static void fill_page(struct lt_topic *topic, const struct lt_plan *plan)
 {
     struct lt_topic_head *head = lt_topic_head(topic->page);
     snprintf(head->name, sizeof head->name, "%s", plan->name);
@@ -320,26 +109,34 @@ static void fill_page(struct lt_topic *topic, const struct plan *plan)
     head->partition_count = plan->partitions;
     head->first_global = topic->first_global;
     head->ring_size = plan->ring_size;
-    head->level = LEAT_RING;
+    head->level = plan->level;
     head->on_full = plan->on_full;
     head->partitioner = plan->partitioner;
     head->log = plan->log;
     head->uid = plan->uid;
     head->gid = plan->gid;
     head->mode = plan->mode;
+    head->map_epoch = plan->map_epoch;
     head->created_by = plan->token;
-    head->created_ms = (uint64_t)lt_clock_real_ms();
+    head->created_ms = plan->created_ms;
     head->next_ring_id = plan->partitions;
-    lt_topic_map_init(topic->page, plan->partitions);
+    head->log_id = plan->log_id;
+    head->retention_bytes = plan->retention_bytes;
+    head->retention_ms = plan->retention_ms;
+    head->segment_bytes = plan->segment_bytes;
+    if (plan->map)
+        memcpy(lt_topic_map(topic->page), plan->map, LT_BUCKETS * sizeof *plan->map);
+    else
+        lt_topic_map_init(topic->page, plan->partitions);
     for (uint32_t p = 0; p < plan->partitions; p++) {
         topic->parts[p].page = lt_topic_partition(topic->page, p);
-        topic->parts[p].page->visible = UINT64_MAX;
+        topic->parts[p].page->visible = plan->level == LEAT_RING ? UINT64_MAX : 0;
     }
     topic->head = head;
     lt_region_init(topic->page, LT_REGION_TOPIC, topic->page_bytes, topic->id, 0);
 }
 
-static int make_page(struct lt_worker *w, struct lt_topic *topic, const struct plan *plan)
+static int make_page(struct lt_worker *w, struct lt_topic *topic, const struct lt_plan *plan)
 {
     struct lt_keep_note note = { .topic_id = topic->id, .bytes = plan->page_bytes };
     uint64_t bytes;
@@ -401,7 +198,7 @@ void lt_topics_gate_init(struct lt_ring_gate *gate, uint64_t ring_id, uint64_t b
     gate->limit_pos = 0;
 }
 
-static int make_rings(struct lt_worker *w, struct lt_topic *topic)
+static int make_rings(struct lt_worker *w, struct lt_topic *topic, const uint64_t *bases)
 {
     for (uint32_t p = 0; p < topic->partition_count; p++) {
         struct lt_part *part = &topic->parts[p];
@@ -412,19 +209,100 @@ static int make_rings(struct lt_worker *w, struct lt_topic *topic)
         int r = lt_topics_make_ring(w, topic, p, 0, ring_id, kept);
         if (r < 0)
             return r;
-        lt_topics_gate_init(gate, ring_id, 0);
-        lt_ring_view(&kept->view, kept->base, topic->head->ring_size, 0, gate);
+        uint64_t base_offset = bases ? bases[p] : 0;
+        lt_topics_gate_init(gate, ring_id, base_offset);
+        lt_ring_view(&kept->view, kept->base, topic->head->ring_size, base_offset, gate);
         lt_ring_genesis(&kept->view, topic->head->map_epoch);
+        lt_kept_view(kept, topic->head->ring_size, gate);
     }
     return 0;
+}
+
+/* What the page says of a log before anybody sees it: also where it has failed, so that the persister finds nothing new. */
+static void tell_log(struct lt_part *part, const struct lt_opening *opening)
+{
+    struct lt_partition *page = part->page;
+    int error = opening->error;
+    const char *why = opening->why;
+    if (opening->log) {
+        page->written = lt_plog_written(opening->log);
+        page->durable = lt_plog_durable(opening->log);
+        page->log_start = lt_plog_start(opening->log);
+        if (page->visible != UINT64_MAX)
+            page->visible = part->topic->head->level == LEAT_DURABLE ? page->durable : page->written;
+        error = lt_plog_error(opening->log);
+        why = lt_plog_reason(opening->log);
+    }
+    if (error == 0)
+        return;
+    page->error = error;
+    snprintf(page->reason, sizeof page->reason, "%s", why);
+    page->state = LT_PARTITION_FAILED;
+}
+
+/* Under the lock: its logs to the persister, which takes them out of `openings`; then it is open. */
+static int open_topic(struct lt_worker *w, struct lt_topic *topic, struct lt_opening *openings)
+{
+    for (uint32_t p = 0; openings && p < topic->partition_count; p++) {
+        int r = lt_persister_add(w, &topic->parts[p], openings[p].log);
+        if (r < 0)
+            return r;
+        openings[p].log = NULL;
+    }
+    topic->making = false;
+    lt_point("topic.create.open");
+    /* [topic.open] release: whoever sees OPEN sees map, gates and settings. */
+    lt_store_release32(&topic->head->state, LT_TOPIC_OPEN);
+    return 0;
+}
+
+/* Nothing is left of it, but for what the persister has to let go of first. */
+static void undo(struct lt_worker *w, struct lt_topic *topic, struct lt_opening *openings)
+{
+    char why[LT_MSG_TEXT];
+    snprintf(why, sizeof why, "%s", lt_fail_text());
+    lt_data_close_logs(openings, openings ? topic->partition_count : 0);
+    if (openings && lt_data_delete(w, topic) < 0)
+        lt_worker_log(w, LT_LOG_ERROR, "topic %s could not be made (%s), nor its directory removed: %s",
+                      topic->name, why, lt_fail_text());
+    lt_worker_lock(w);
+    lt_topics_forget(w, topic);
+    lt_persister_remove(w, topic);
+    bool is_held = topic->refs != 0;
+    topic->gone = true;
+    lt_worker_unlock(w);
+    if (!is_held) {
+        if (openings)
+            lt_data_remove(w, topic->head->log_id);
+        lt_topics_release(w, topic);
+    }
+    lt_fail(LEAT_EFAILED, "%s", why);
+}
+
+static int make(struct lt_worker *w, struct lt_topic *topic, const struct lt_plan *plan,
+                struct lt_opening **openings)
+{
+    int r = lt_plan_check_memory(plan);
+    if (r == 0)
+        r = make_page(w, topic, plan);
+    if (r == 0)
+        r = make_rings(w, topic, NULL);
+    if (r == 0 && plan->log)
+        r = lt_data_create(w, topic, openings);
+    for (uint32_t p = 0; r == 0 && plan->log && p < topic->partition_count; p++)
+        tell_log(&topic->parts[p], &(*openings)[p]);
+    if (r == 0)
+        lt_topics_name_owner(topic);
+    return r;
 }
 
 int lt_topics_create(struct lt_worker *w, const struct lt_peer *peer, uint64_t token,
                      const struct lt_topic_create *request)
 {
-    struct plan plan = { .token = token };
+    struct lt_plan plan = { .token = token };
     struct lt_topic *topic = NULL;
-    int r = make_plan(w, peer, request, &plan);
+    struct lt_opening *openings = NULL;
+    int r = lt_plan_make(w, peer, request, &plan);
     if (r < 0)
         return r;
     lt_point("topic.create");
@@ -434,34 +312,64 @@ int lt_topics_create(struct lt_worker *w, const struct lt_peer *peer, uint64_t t
     if (r != 0)
         return r < 0 ? r : 0;
 
-    r = check_memory(&plan);
-    if (r == 0)
-        r = make_page(w, topic, &plan);
-    if (r == 0)
-        r = make_rings(w, topic);
-    if (r == 0)
-        lt_topics_name_owner(topic);
-
+    r = make(w, topic, &plan, &openings);
     lt_worker_lock(w);
-    topic->making = false;
-    if (r < 0) {
-        char why[LT_MSG_TEXT];
-        snprintf(why, sizeof why, "%s", lt_fail_text());
-        lt_topics_forget(w, topic);
-        lt_worker_unlock(w);
-        lt_topics_release(w, topic);
-        return lt_fail(r, "%s", why);
+    if (r == 0)
+        r = open_topic(w, topic, openings);
+    if (r == 0) {
+        lt_topics_moved(w);
+        lt_point("topic.create.after");
     }
-    lt_point("topic.create.open");
-    /* [topic.open] release: whoever sees OPEN sees map, gates and settings. */
-    lt_store_release32(&topic->head->state, LT_TOPIC_OPEN);
-    lt_topics_moved(w);
-    lt_point("topic.create.after");
     lt_worker_unlock(w);
-    lt_worker_log(
-        w, LT_LOG_INFO, "topic %s created by pid %d: %u partitions, %llu bytes of memory, %u descriptors",
-        plan.name, peer->pid, plan.partitions, (unsigned long long)plan.memory_bytes, plan.partitions + 1);
+    if (r < 0)
+        undo(w, topic, openings);
+    free(openings);
+    if (r < 0)
+        return r;
+    lt_worker_log(w, LT_LOG_INFO,
+                  "topic %s created by pid %d: %u partitions, %llu bytes of memory, %u descriptors%s",
+                  plan.name, peer->pid, plan.partitions, (unsigned long long)plan.memory_bytes,
+                  plan.partitions + 1, plan.log ? ", logged" : "");
     return 0;
+}
+
+/* --- a fresh bus: see restore.c. Under the lock, before anybody is served --- */
+
+int lt_topics_begin(struct lt_worker *w, const struct lt_plan *plan, struct lt_topic **topic)
+{
+    int r = lt_plan_check_memory(plan);
+    if (r == 0)
+        r = enter(w, plan, topic);
+    if (r < 0)
+        return r;
+    r = make_page(w, *topic, plan);
+    if (r < 0)
+        lt_topics_give_up(w, *topic);
+    return r;
+}
+
+void lt_topics_give_up(struct lt_worker *w, struct lt_topic *topic)
+{
+    char why[LT_MSG_TEXT];
+    snprintf(why, sizeof why, "%s", lt_fail_text());
+    lt_topics_forget(w, topic);
+    lt_topics_release(w, topic);
+    lt_fail(LEAT_EFAILED, "%s", why);
+}
+
+int lt_topics_complete(struct lt_worker *w, struct lt_topic *topic, struct lt_opening *openings)
+{
+    uint64_t *bases = calloc(topic->partition_count, sizeof *bases);
+    if (!bases)
+        return lt_fail(LEAT_ENOMEM, "topic %s: no memory for %u offsets", topic->name,
+                       topic->partition_count);
+    for (uint32_t p = 0; p < topic->partition_count; p++) {
+        bases[p] = openings[p].next;
+        tell_log(&topic->parts[p], &openings[p]);
+    }
+    int r = make_rings(w, topic, bases);
+    free(bases);
+    return r < 0 ? r : open_topic(w, topic, openings);
 }
 
 /* --- the other way --- */
@@ -476,6 +384,7 @@ void lt_topics_drop_ring(struct lt_worker *w, struct lt_part *part, uint32_t rin
     w->memory_bytes -= kept->bytes;
     struct lt_job *job = calloc(1, sizeof *job);
     if (job) {
+        job->kind = LT_JOB_DROP_RING;
         job->drop_base = kept->base;
         job->drop_bytes = kept->bytes;
         job->drop_ring_id = kept->id;

@@ -1,6 +1,7 @@
 /* host: a bus inside the caller's program: the worker's threads and no keeper. leat.h has the contract.
  *
- * A death of the program ends the bus; its directory is left, and the next host there, or leatd, takes the names over. */
+ * A death of the program ends the bus; its directory is left, and the next host there, or leatd, takes the names over. What lies in
+ * a data directory is there again for whoever is given that. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -51,7 +52,7 @@ static void remove_directory(const struct leat_host *host)
     rmdir(host->path);
 }
 
-static int start(struct leat_host *host)
+static int start(struct leat_host *host, const char *data)
 {
     struct lt_config config;
     struct lt_bus bus;
@@ -59,6 +60,8 @@ static int start(struct leat_host *host)
     config.max_memory_per_uid = config
                                     .max_memory; /* the program's own bus: no user is to be spared another */
     snprintf(config.path, sizeof config.path, "%s", host->path);
+    if (data && (size_t)snprintf(config.data, sizeof config.data, "%s", data) >= sizeof config.data)
+        return lt_fail(LEAT_EINVAL, "data: a path of %zu bytes", strlen(data));
     int r = lt_bus_open(&bus, host->path, config.socket_mode);
     if (r < 0)
         return r;
@@ -83,7 +86,8 @@ int leat_host_start(leat_host **host, const leat_host_options *options)
     made->pid = getpid();
     int r = choose_directory(made, options);
     if (r == 0) {
-        r = start(made);
+        bool has_data = options && options->size >= offsetof(leat_host_options, data) + sizeof options->data;
+        r = start(made, has_data ? options->data : NULL);
         if (r < 0) {
             lt_bus_remove(made->path);
             remove_directory(made);

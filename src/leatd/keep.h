@@ -32,6 +32,7 @@ enum lt_keep_kind {
     LT_KEEP_TOPIC = 8,   /* id: topic id; note: bytes */
     LT_KEEP_RING = 9,    /* id: ring id; note: topic, partition, ring, bytes */
     LT_KEEP_GROUP = 10,  /* id: number of the page; note: bytes */
+    LT_KEEP_DATA = 11,   /* the lock of the data directory */
 };
 
 enum lt_keep_verb {

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "leatd/alter.h"
+#include "leatd/data.h"
 #include "leatd/topics.h"
 
 void lt_job_free(struct lt_job *job)
@@ -55,24 +57,52 @@ static void finish(struct lt_worker *w, struct lt_job *job)
         return; /* its counter is full: then it is awake */
 }
 
+/* false: nobody waits for an answer. */
+static bool work(struct lt_worker *w, struct lt_job *job)
+{
+    uint64_t log_id;
+    switch (job->kind) {
+    case LT_JOB_CREATE:
+        job->result = lt_topics_create(w, &job->peer, job->token, &job->request);
+        return true;
+    case LT_JOB_DELETE:
+        job->result = lt_topics_remove_logged(w, &job->peer, job->request.name);
+        return true;
+    case LT_JOB_ALTER:
+        job->result = lt_topics_alter(w, &job->peer, &job->alter);
+        return true;
+    case LT_JOB_RESUME:
+        job->result = lt_topics_resume(w, &job->peer, &job->resume);
+        return true;
+    case LT_JOB_RELEASE:
+        log_id = job->release->head ? job->release->head->log_id : 0;
+        if (log_id != 0)
+            lt_data_remove(w, log_id);
+        lt_topics_release(w, job->release);
+        return false;
+    case LT_JOB_DROP_RING:
+        lt_region_unmap(job->drop_base, job->drop_bytes, 0);
+        lt_keep_drop(&w->keep, LT_KEEP_RING, job->drop_ring_id);
+        return false;
+    case LT_JOB_SWEEP:
+        lt_data_sweep(w);
+        return false;
+    }
+    return false;
+}
+
 static void *run(void *argument)
 {
     struct lt_worker *w = argument;
     struct lt_job *job;
     while ((job = next_job(w))) {
-        if (job->release) {
-            lt_topics_release(w, job->release);
+        if (!work(w, job)) {
             lt_job_free(job);
-        } else if (job->drop_base) {
-            lt_region_unmap(job->drop_base, job->drop_bytes, 0);
-            lt_keep_drop(&w->keep, LT_KEEP_RING, job->drop_ring_id);
-            lt_job_free(job);
-        } else {
-            job->result = lt_topics_create(w, &job->peer, job->token, &job->request);
-            if (job->result < 0)
-                snprintf(job->text, sizeof job->text, "%s", lt_fail_text());
-            finish(w, job);
+            continue;
         }
+        if (job->result < 0)
+            snprintf(job->text, sizeof job->text, "%s", lt_fail_text());
+        finish(w, job);
     }
     return NULL;
 }

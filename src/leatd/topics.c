@@ -23,6 +23,7 @@
 #include "base/err.h"
 #include "base/futex.h"
 #include <leat.h>
+#include "leatd/data.h"
 #include "leatd/fold.h"
 #include "leatd/groups.h"
 #include "leatd/maker.h"
@@ -294,6 +295,7 @@ void lt_topics_delete(struct lt_worker *w, struct lt_topic *topic)
         lt_partition_ring_bells(topic->parts[p].page, w->bells);
     }
     lt_readers_forget_topic(w, topic);
+    lt_persister_remove(w, topic);
     lt_warden_forget(w, topic);
     lt_fold_forget_topic(w, topic);
     topic->gone = true;
@@ -310,6 +312,7 @@ void lt_topics_unref(struct lt_worker *w, struct lt_topic *topic)
         lt_worker_log(w, LT_LOG_ERROR, "topic %s: no memory to give it back", topic->name);
         return;
     }
+    job->kind = LT_JOB_RELEASE;
     job->release = topic;
     job->peer.pidfd = -1;
     lt_maker_add(w, job);
@@ -330,12 +333,34 @@ int lt_topics_remove(struct lt_worker *w, struct lt_conn *conn, uint32_t number,
     if (conn->peer.uid != 0 && conn->peer.uid != topic->head->uid)
         return lt_fail(LEAT_EPERM, "topic %s belongs to uid %u, not to uid %u", name, topic->head->uid,
                        conn->peer.uid);
-    lt_worker_log(w, LT_LOG_INFO, "topic %s deleted by pid %d", name, conn->peer.pid);
     if (conn->client)
         lt_store_relaxed32(&w->coordinator->clients[conn->client->id].last_delete,
                            number); /* for the next worker */
+    if (topic->head->log_id != 0)
+        return LT_TOPICS_LATER;
+    lt_worker_log(w, LT_LOG_INFO, "topic %s deleted by pid %d", name, conn->peer.pid);
     lt_topics_delete(w, topic);
     return 0;
+}
+
+int lt_topics_remove_logged(struct lt_worker *w, const struct lt_peer *peer, const char *name)
+{
+    lt_worker_lock(w);
+    struct lt_topic *topic = lt_topics_by_name(w, name);
+    if (topic)
+        topic->refs++;
+    lt_worker_unlock(w);
+    if (!topic) /* two have asked at once, and the other one was first */
+        return lt_fail(LEAT_ENOTOPIC, "no topic %s on this bus", name);
+    int r = lt_data_delete(w, topic);
+    lt_worker_lock(w);
+    if (r == 0) {
+        lt_worker_say(w, LT_LOG_INFO, "topic %s deleted by pid %d", name, peer->pid);
+        lt_topics_delete(w, topic);
+    }
+    lt_topics_unref(w, topic);
+    lt_worker_unlock(w);
+    return r;
 }
 
 /* --- describe and list --- */
@@ -384,6 +409,17 @@ static void fill_row(struct lt_part *part, struct lt_partition_row *row)
     if (lt_ring_find_tail(&kept->view, &row->log_end_offset, &pos, &epoch) == LT_RING_CORRUPT)
         row->log_end_offset = kept->front;
     row->acked_offset = find_front(part, row->log_end_offset);
+    uint32_t level = part->topic->head->level;
+    if (level != LEAT_RING)
+        row->acked_offset = lt_load_acquire64(level == LEAT_DURABLE ? &page->durable : &page->written);
+    if (part->topic->head->log_id != 0) {
+        row->log_start_offset = lt_load_acquire64(&page->log_start);
+        row->bytes_on_disk = lt_load_relaxed64(&page->log_bytes); /* these two are for people */
+        row->segments = lt_load_relaxed32(&page->log_segments);
+        if (row->state != LT_PARTITION_OPEN)
+            memcpy(row->reason, page->reason, sizeof row->reason);
+        return;
+    }
     for (uint32_t ring = page->first_ring;; ring++) {
         const struct lt_ring_gate *gate = lt_partition_gate(page, ring);
         row->log_start_offset = gate->announced > gate->base_offset ? gate->announced : gate->base_offset;
@@ -425,6 +461,9 @@ int lt_topics_describe(struct lt_worker *w, const struct lt_topic_describe *requ
     answer->topic.partitioner = head->partitioner;
     answer->topic.mode = head->mode;
     answer->topic.no_log = !head->log;
+    answer->topic.segment_bytes = head->segment_bytes;
+    answer->topic.retention_bytes = (int64_t)head->retention_bytes;
+    answer->topic.retention_ms = head->retention_ms;
     answer->topic.ring_size = head->ring_size;
     answer->uid = head->uid;
     answer->gid = head->gid;

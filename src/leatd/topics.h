@@ -11,12 +11,9 @@ struct lt_topic *lt_topics_by_id(struct lt_worker *w, uint32_t id);
 /* The next topic after `topic` in some order (NULL: the first), over all that are open. */
 struct lt_topic *lt_topics_next(struct lt_worker *w, const struct lt_topic *topic);
 
-/* Creates a topic; without the lock, in the maker's thread. token: created_by, 0: none. Takes defaults for a partition count
- * or ring size of 0 and for on_full, partitioner and mode of UINT32_MAX. 0, or LEAT_E... with a message. */
+/* Creates a topic; without the lock, in the maker's thread. token: created_by, 0: none. 0, or LEAT_E... with a message. */
 int lt_topics_create(struct lt_worker *w, const struct lt_peer *peer, uint64_t token,
                      const struct lt_topic_create *request);
-/* The owner that a peer may give to a topic. 0 or LEAT_EINVAL, LEAT_EPERM. */
-int lt_topics_owner(const struct lt_peer *peer, const char *owner, uint32_t *uid, uint32_t *gid);
 
 /* Under the lock. Marks it deleted and wakes everybody; what it held is given back by lt_topics_release. */
 void lt_topics_delete(struct lt_worker *w, struct lt_topic *topic);
@@ -65,7 +62,10 @@ int lt_topics_attach_ring(struct lt_worker *w, struct lt_conn *conn, const struc
 int lt_topics_attach_segment(struct lt_worker *w, struct lt_conn *conn,
                              const struct lt_segment_attach *request, struct lt_segment_attach_answer *answer,
                              int *fd);
+#define LT_TOPICS_LATER 1 /* it has a log: what waits for the disk is the maker's */
 int lt_topics_remove(struct lt_worker *w, struct lt_conn *conn, uint32_t number, const char *name);
+/* The second half of that: without the lock, in the maker's thread, of whom else nobody deletes a topic with a log. */
+int lt_topics_remove_logged(struct lt_worker *w, const struct lt_peer *peer, const char *name);
 /* Fills at most size bytes; returns rows or an error. */
 int lt_topics_describe(struct lt_worker *w, const struct lt_topic_describe *request,
                        struct lt_topic_describe_answer *answer, uint32_t size, uint32_t *used);

@@ -19,6 +19,7 @@
 #include "leatd/adopt.h"
 #include "leatd/clients.h"
 #include "leatd/control.h"
+#include "leatd/data.h"
 #include "leatd/fold.h"
 #include "leatd/group_log.h"
 #include "leatd/groups.h"
@@ -132,6 +133,7 @@ static void free_all(struct lt_worker *w)
         lt_topics_release(w, topic);
     }
     lt_persister_free(w);
+    lt_data_close(w);
     if (w->coordinator)
         lt_region_unmap(w->coordinator, w->coordinator_bytes, 0);
     if (w->bells)
@@ -184,6 +186,8 @@ int lt_worker_start(struct lt_worker *w, bool own_process)
                     strerror(-r));
     if (r == 0)
         r = lt_control_start(w);
+    if (r == 0)
+        r = lt_data_open(w);
     if (r == 0 && w->data)
         r = lt_persister_init(w);
     if (r == 0) {

@@ -228,6 +228,8 @@
     SIZE(lt_topic_describe, 264)             \
     SIZE(lt_partition_row, 312)              \
     SIZE(lt_topic_describe_answer, 624)      \
+    SIZE(lt_topic_alter, 456)                \
+    SIZE(lt_topic_resume, 264)               \
     SIZE(lt_topic_attach, 264)               \
     SIZE(lt_topic_attach_answer, 16)         \
     SIZE(lt_topic_detach, 8)                 \

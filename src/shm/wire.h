@@ -93,7 +93,9 @@ struct lt_topic_create {
     uint32_t partitions;
     uint32_t level, on_full, partitioner, mode, no_log, if_not_exists, reserved;
     uint64_t ring_size;
-    uint64_t segment_bytes;  /* 0: as leatd's configuration says; so do the next two with INT64_MIN */
+    /* As leatd's configuration says: partitions, ring_size and segment_bytes of 0; UINT32_MAX of level, on_full, partitioner, mode,
+     * and of no_log (above level ring there is a log); INT64_MIN of the next two. */
+    uint64_t segment_bytes;
     int64_t retention_bytes; /* of one partition; -1: all is kept */
     int64_t retention_ms;    /* -1: for ever */
     char owner[128];         /* "" : the caller */

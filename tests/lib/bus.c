@@ -309,6 +309,10 @@ void bus_topic_as(const struct bus *bus, const char *name, leat_topic_options op
         options.partitioner = LEAT_XXH3;
     if (options.mode == 0)
         options.mode = 0660;
+    if (options.retention_bytes == 0)
+        options.retention_bytes = -1;
+    if (options.retention_ms == 0)
+        options.retention_ms = -1;
     leat_bus *handle = bus_open(bus);
     CHECK_OK(leat_topic_create(handle, name, &options));
     leat_close(handle);

@@ -83,7 +83,7 @@ void pid_wait_gone(pid_t pid);
 #define bus_topic(bus, name, ...) \
     bus_topic_as(bus, name, (leat_topic_options){ BUS_TOPIC_DEFAULTS, ##__VA_ARGS__ })
 #define BUS_TOPIC_DEFAULTS .size = sizeof(leat_topic_options)
-/* Zeros stand for one partition, 64 KiB, xxh3, mode 0660. */
+/* Zeros stand for one partition, 64 KiB, xxh3, mode 0660, and a log of which all is kept in segments as leatd makes them. */
 void bus_topic_as(const struct bus *bus, const char *name, leat_topic_options options);
 /* To be freed with leat_topic_info_free. */
 leat_topic_info *bus_describe(leat_bus *bus, const char *topic);

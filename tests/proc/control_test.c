@@ -125,7 +125,7 @@ TEST(message_that_makes_no_sense_is_refused_and_the_connection_goes_on)
     control_send_raw(fd, &head, sizeof head);
     expect_error(fd, LEAT_EPROTO, "0 bytes, 24 came");
     for (uint32_t type = 0; type < 0xfff0; type += type < 40 ? 1 : 4093) {
-        if (type >= LT_MSG_HELLO && type <= LT_MSG_GROUP_PROPOSE)
+        if (type >= LT_MSG_HELLO && type <= LT_MSG_TOPIC_ALTER)
             continue;
         head = head_of((uint16_t)type, sizeof head);
         control_send_raw(fd, &head, sizeof head);
@@ -459,6 +459,9 @@ static size_t make_body(uint16_t type, unsigned char *body)
         [LT_MSG_GROUP_DELETE] = sizeof(struct lt_name),
         [LT_MSG_GROUP_VIEW] = sizeof(struct lt_group_view),
         [LT_MSG_GROUP_PROPOSE] = sizeof(struct lt_group_propose),
+        [LT_MSG_SEGMENT_ATTACH] = sizeof(struct lt_segment_attach),
+        [LT_MSG_TOPIC_RESUME] = sizeof(struct lt_topic_resume),
+        [LT_MSG_TOPIC_ALTER] = sizeof(struct lt_topic_alter),
     };
     size_t size = type < sizeof sizes / sizeof *sizes ? sizes[type] : test_random() % 600;
     memset(body, 0, LT_MSG_MAX);
@@ -476,9 +479,25 @@ static size_t make_body(uint16_t type, unsigned char *body)
     if (type == LT_MSG_TOPIC_CREATE && test_random() % 2) {
         struct lt_topic_create create = { .partitions = 1 + (uint32_t)test_random() % 8,
                                           .ring_size = 1ull << (10 + test_random() % 10),
+                                          .level = (uint32_t)test_random() % 3,
+                                          .no_log = (uint32_t)test_random() % 2,
+                                          .retention_bytes = (int64_t)(test_random() % 3) - 1,
                                           .mode = 0660 };
         create.name[0] = (char)('a' + test_random() % 6);
         memcpy(body, &create, sizeof create);
+    }
+    if (type == LT_MSG_TOPIC_RESUME && test_random() % 3) {
+        memset(body, 0, 256);
+        body[0] = (unsigned char)('a' + test_random() % 6);
+    }
+    if (type == LT_MSG_TOPIC_ALTER && test_random() % 3) {
+        struct lt_topic_alter alter = { .fields = (uint32_t)test_random() % 32,
+                                        .topic = { .on_full = (uint32_t)test_random() % 4,
+                                                   .retention_ms = (int64_t)(test_random() % 4) - 2,
+                                                   .retention_bytes = (int64_t)(test_random() % 4) - 2,
+                                                   .mode = 0660 } };
+        alter.topic.name[0] = (char)('a' + test_random() % 6);
+        memcpy(body, &alter, sizeof alter);
     }
     if (type >= LT_MSG_GROUP_COMMIT && type <= LT_MSG_GROUP_DELETE && test_random() % 3) {
         memset(body, 0, 256);
@@ -639,7 +658,7 @@ TEST(requests_without_waiting_for_answers_are_answered_in_order)
 {
     struct bus *bus = bus_start();
     int fd = connect_control(bus);
-    struct lt_topic_create create = { .partitions = 1, .ring_size = 64 << 10, .mode = 0660 };
+    struct lt_topic_create create = { .partitions = 1, .ring_size = 64 << 10, .mode = 0660, .no_log = 1 };
     struct lt_topic_describe describe = { 0 };
     uint32_t numbers[30];
     for (uint32_t i = 0; i < 30; i += 3) {
@@ -661,7 +680,7 @@ TEST(requests_without_waiting_for_answers_are_answered_in_order)
 TEST(connection_that_ends_while_its_topic_is_made_harms_nobody)
 {
     struct bus *bus = bus_start();
-    struct lt_topic_create create = { .partitions = 16, .ring_size = 1 << 20, .mode = 0660 };
+    struct lt_topic_create create = { .partitions = 16, .ring_size = 1 << 20, .mode = 0660, .no_log = 1 };
     for (int i = 0; i < 20; i++) {
         int fd = connect_control(bus);
         snprintf(create.name, sizeof create.name, "t%d", i % 2);
