@@ -56,7 +56,6 @@ static void wait_a_step(leat_producer *p, const struct lt_out *out, uint32_t seq
         return;
     int64_t left_ns = deadline_ns - now_ns;
     lt_point("produce.ack");
-    lt_count(&p->handle, LT_COUNT_WAITS, 1);
     /* A claim of somebody who stands still may be in the way of ours: leatd watches it from a knock on. */
     if (lt_futex_wait(&out->part->acked_seq, seq, left_ns < SLEEP_NS ? left_ns : SLEEP_NS) == -ETIMEDOUT)
         lt_bells_knock(p->bells, out->global);
