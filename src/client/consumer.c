@@ -168,8 +168,8 @@ void lt_consumer_add(leat_consumer *c, struct lt_cursor *cursor)
     c->cursors[c->cursor_count++] = cursor;
 }
 
-void lt_consumer_shed(leat_consumer *c, bool (*goes)(const struct lt_cursor *cursor, uint32_t what),
-                      uint32_t what)
+uint32_t lt_consumer_part(leat_consumer *c, bool (*goes)(const struct lt_cursor *cursor, uint32_t what),
+                          uint32_t what)
 {
     uint32_t count = c->cursor_count, stay = 0;
     for (uint32_t i = 0; i < count; i++) { /* those that go to the end */
@@ -182,7 +182,14 @@ void lt_consumer_shed(leat_consumer *c, bool (*goes)(const struct lt_cursor *cur
     c->cursor_count = c->turn = 0;
     for (uint32_t i = 0; i < stay; i++)
         lt_consumer_add(c, c->cursors[i]);
-    lt_cursors_close(c, c->cursors + stay, count - stay);
+    return count - stay;
+}
+
+void lt_consumer_shed(leat_consumer *c, bool (*goes)(const struct lt_cursor *cursor, uint32_t what),
+                      uint32_t what)
+{
+    uint32_t count = lt_consumer_part(c, goes, what);
+    lt_cursors_close(c, c->cursors + c->cursor_count, count);
 }
 
 int lt_consumer_keep_topic(leat_consumer *c, struct lt_attached *topic)

@@ -5,7 +5,9 @@
  *   poll.c       finding records, handing out views, sleeping
  *   replay.c     the same for a cursor that reads the log (catchup.h)
  *   fdbridge.c   the descriptor for the caller's own event loop
- *   member.c     with a group: joining it, and taking and releasing what it assigns (member.h)
+ *   member.c     with a group: joining and leaving it, and its turn in each poll (member.h)
+ *   assignment.c with a group: taking and releasing what it assigns (assignment.h)
+ *   standby.c    with a group: what is ready to be taken (standby.h)
  *   commit.c     with a group: committed offsets (commit.h)
  *
  * What a death leaves: pins and keeps in the mailbox, which leatd takes for none once the pidfd fires; a bell that nobody sleeps on.
@@ -111,7 +113,10 @@ static inline void lt_consumer_leave(leat_consumer *c)
 int lt_consumer_room(leat_consumer *c, uint32_t count);
 /* Room was made. The topic stays attached as long as c->topics has it. */
 void lt_consumer_add(leat_consumer *c, struct lt_cursor *cursor);
-/* Closes all cursors that are to go. Their views are over. */
+/* Moves all cursors that are to go behind those that stay, from c->cursors[c->cursor_count] on. How many they are. */
+uint32_t lt_consumer_part(leat_consumer *c, bool (*goes)(const struct lt_cursor *cursor, uint32_t what),
+                          uint32_t what);
+/* And closes them. Their views are over. */
 void lt_consumer_shed(leat_consumer *c, bool (*goes)(const struct lt_cursor *cursor, uint32_t what),
                       uint32_t what);
 /* Everything, and the topics. */

@@ -32,10 +32,10 @@ static void ask(leat_bus *bus, enum lt_msg_type type, struct lt_cursor *const *c
     struct lt_reader_open bodies[TOGETHER];
     struct lt_request requests[TOGETHER];
     for (uint32_t i = 0; i < count; i++) {
-        bodies[i] = (struct lt_reader_open){ .entry = cursors[i]->entry_number };
+        bodies[i] = (struct lt_reader_open){ .entry = cursors[i]->entry_number, .member = cursors[i]->lazy };
         requests[i] = (struct lt_request){ .type = type, .body = &bodies[i], .body_size = sizeof bodies[i] };
         requests[i].remember = type == LT_MSG_READER_OPEN;
-        if (type == LT_MSG_READER_CLOSE) { /* the bodies are alike */
+        if (type == LT_MSG_READER_CLOSE) { /* the bodies are as long, and begin alike */
             requests[i].forget = LT_MSG_READER_OPEN;
             requests[i].forget_body = &bodies[i];
             requests[i].forget_size = sizeof bodies[i];
@@ -81,29 +81,6 @@ int lt_cursor_new(leat_consumer *c, struct lt_attached *topic, uint32_t partitio
     return 0;
 }
 
-void lt_cursors_open(leat_consumer *c, struct lt_cursor **cursors, int *results, uint32_t count)
-{
-    for (uint32_t at = 0, some; at < count; at += some) {
-        some = count - at < TOGETHER ? count - at : TOGETHER;
-        ask(c->handle.bus, LT_MSG_READER_OPEN, cursors + at, results + at, some);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        if (results[i] >= 0)
-            continue;
-        give_entry(c->handle.bus, cursors[i]);
-        free(cursors[i]);
-        cursors[i] = NULL;
-    }
-}
-
-int lt_cursor_open(leat_consumer *c, struct lt_attached *topic, uint32_t partition, struct lt_cursor **out)
-{
-    int r = lt_cursor_new(c, topic, partition, out);
-    if (r == 0)
-        lt_cursors_open(c, out, &r, 1);
-    return r < 0 ? r : 0;
-}
-
 static void end_entry(struct lt_cursor *cursor)
 {
     lt_cursor_unpin(cursor);
@@ -122,6 +99,51 @@ static void free_cursor(leat_consumer *c, struct lt_cursor *cursor)
         lt_mapped_drop(cursor->mapped);
     free(cursor->stored_metadata);
     free(cursor);
+}
+
+void lt_cursors_open(leat_consumer *c, struct lt_cursor **cursors, int *results, uint32_t count)
+{
+    for (uint32_t at = 0, some; at < count; at += some) {
+        some = count - at < TOGETHER ? count - at : TOGETHER;
+        ask(c->handle.bus, LT_MSG_READER_OPEN, cursors + at, results + at, some);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (results[i] >= 0)
+            continue;
+        free_cursor(c, cursors[i]);
+        cursors[i] = NULL;
+    }
+}
+
+int lt_cursor_open(leat_consumer *c, struct lt_attached *topic, uint32_t partition, struct lt_cursor **out)
+{
+    int r = lt_cursor_new(c, topic, partition, out);
+    if (r == 0)
+        lt_cursors_open(c, out, &r, 1);
+    return r < 0 ? r : 0;
+}
+
+void lt_cursor_rest(struct lt_cursor *cursor)
+{
+    struct lt_cursor rested = { .topic = cursor->topic,
+                                .partition = cursor->partition,
+                                .part = cursor->part,
+                                .global = cursor->global,
+                                .entry_number = cursor->entry_number,
+                                .entry = cursor->entry,
+                                .lazy = cursor->lazy,
+                                .stored = LT_COMMIT_NONE };
+    end_entry(cursor);
+    lt_cursor_forget(cursor);
+    if (cursor->mapped != NULL && cursor->mapped->ring == lt_load_relaxed32(&cursor->part->current_ring)) {
+        rested.mapped = cursor->mapped;
+        rested.ring = cursor->mapped->view;
+    } else if (cursor->mapped != NULL) {
+        lt_mapped_drop(cursor->mapped);
+    }
+    lt_catchup_free(cursor->log);
+    free(cursor->stored_metadata);
+    *cursor = rested;
 }
 
 void lt_cursors_close(leat_consumer *c, struct lt_cursor **cursors, uint32_t count)
@@ -146,18 +168,23 @@ void lt_cursors_map(struct lt_cursor **cursors, uint32_t count)
 {
     for (uint32_t at = 0, some; at < count; at += some) {
         struct lt_ring_wanted rings[TOGETHER];
+        struct lt_cursor *wants[TOGETHER];
+        uint32_t n = 0;
         some = count - at < TOGETHER ? count - at : TOGETHER;
-        for (uint32_t i = 0; i < some; i++)
-            rings[i] = (struct lt_ring_wanted){ .topic = cursors[at + i]->topic,
-                                                .partition = cursors[at + i]->partition,
-                                                .ring = lt_load_acquire32(
-                                                    &cursors[at + i]->part->current_ring) };
-        lt_attached_map_all(rings, some);
-        for (uint32_t i = 0; i < some; i++) {
+        for (uint32_t i = at; i < at + some; i++) {
+            if (cursors[i]->mapped != NULL)
+                continue;
+            rings[n] = (struct lt_ring_wanted){ .topic = cursors[i]->topic,
+                                                .partition = cursors[i]->partition,
+                                                .ring = lt_load_acquire32(&cursors[i]->part->current_ring) };
+            wants[n++] = cursors[i];
+        }
+        lt_attached_map_all(rings, n);
+        for (uint32_t i = 0; i < n; i++) {
             if (rings[i].mapped == NULL)
                 continue;
-            cursors[at + i]->mapped = rings[i].mapped;
-            cursors[at + i]->ring = rings[i].mapped->view;
+            wants[i]->mapped = rings[i].mapped;
+            wants[i]->ring = rings[i].mapped->view;
         }
     }
 }

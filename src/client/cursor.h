@@ -48,7 +48,7 @@ struct lt_cursor {
     uint32_t grant; /* which one leatd gave: wire.h */
     uint32_t fate;  /* while an assignment changes: member.c */
     bool told;      /* on_assigned had it */
-    bool lazy;      /* a member's: others wait for what it takes over */
+    bool lazy;      /* a member's, opened as such: others wait for what it takes over */
     bool noted;     /* the committed offset has a text with it */
     /* rings that the last poll has left, and may have views into */
     struct lt_mapped *left[LT_RINGS];
@@ -63,6 +63,8 @@ void lt_cursor_close(leat_consumer *c, struct lt_cursor *cursor);
 int lt_cursor_new(leat_consumer *c, struct lt_attached *topic, uint32_t partition, struct lt_cursor **cursor);
 void lt_cursors_open(leat_consumer *c, struct lt_cursor **cursors, int *results, uint32_t count);
 void lt_cursors_close(leat_consumer *c, struct lt_cursor **cursors, uint32_t count);
+/* It has no position any more; its entry stays open, the current ring mapped: standby.h. Its views are over. */
+void lt_cursor_rest(struct lt_cursor *cursor);
 /* The current rings of new cursors, where most begin. What fails here is met again, and said, when a cursor is placed. */
 void lt_cursors_map(struct lt_cursor **cursors, uint32_t count);
 

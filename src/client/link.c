@@ -387,8 +387,10 @@ static int reconnect(struct lt_link *link, int64_t deadline_ms)
     struct lt_hello_answer answer;
     int fds[LT_LINK_FDS];
     int r = reach(link, &answer, fds, deadline_ms);
-    if (r >= 0)
+    if (r >= 0) {
         link->up = true;
+        link->reached++;
+    }
     return r;
 }
 
@@ -486,6 +488,7 @@ static int call(struct lt_link *link, struct lt_request *request)
         int r = exchange(link, link->fd, request, &lost, now_ms() + timeout_ms);
         if (lost || r == LEAT_EGONE || r == LEAT_EPROTO)
             hang_up(link); /* whatever comes on this connection now is not to be trusted to be ours */
+        request->reached = link->reached;
         if (!lost || request->once) {
             if (r >= 0 && request->remember) {
                 int failed = remember(link, request);
@@ -553,6 +556,19 @@ void lt_link_call_all(struct lt_link *link, struct lt_request *requests, int *re
         at += some;
     }
     pthread_mutex_unlock(&link->mutex);
+}
+
+int lt_link_stand(struct lt_link *link, const struct lt_request *request, uint32_t reached)
+{
+    int r = 1;
+    pthread_mutex_lock(&link->mutex);
+    if (link->reached == reached) {
+        if (request->forget != 0)
+            forget(link, request);
+        r = remember(link, request);
+    }
+    pthread_mutex_unlock(&link->mutex);
+    return r;
 }
 
 int lt_link_mend(struct lt_link *link)

@@ -27,8 +27,9 @@ struct lt_link {
     pthread_mutex_t mutex;
     int fd; /* -1: never was connected */
     bool up;
-    uint32_t *gone; /* the bus's; NULL for a link of one request */
-    uint32_t stop;  /* the bus is being closed */
+    uint32_t reached; /* +1 with each connection */
+    uint32_t *gone;   /* the bus's; NULL for a link of one request */
+    uint32_t stop;    /* the bus is being closed */
     uint32_t number;
     uint32_t client;
     uint64_t bus_id;
@@ -46,6 +47,7 @@ struct lt_request {
     uint32_t answer_size;
     uint32_t number;      /* out: its number, which it keeps when it is sent again, so that leatd knows it */
     uint32_t got;         /* out: bytes of the answer's body */
+    uint32_t reached;     /* out: link->reached when it was answered */
     int fds[LT_LINK_FDS]; /* out: the caller's to close */
     int fd_count;
     int64_t timeout_ms; /* 0: LT_LINK_ANSWER_MS */
@@ -73,6 +75,10 @@ int lt_link_call(struct lt_link *link, struct lt_request *request);
 /* The same for several that do not wait for one another: they travel together, for the price of one or two. Errors are in
  * results; lt_fail's words are the last one's. */
 void lt_link_call_all(struct lt_link *link, struct lt_request *requests, int *results, uint32_t count);
+
+/* Remembers what was answered otherwise than it has to stand (forgets what `request` says) without saying it, if no worker was
+ * greeted since `reached`: it would not know. 0; 1: say it; or LEAT_ENOMEM. */
+int lt_link_stand(struct lt_link *link, const struct lt_request *request, uint32_t reached);
 
 /* The lease thread, after a hang-up: connects again unless somebody did. 0, or LEAT_EGONE: *gone tells whether for good. */
 int lt_link_mend(struct lt_link *link);

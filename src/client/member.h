@@ -1,9 +1,9 @@
-/* member: a consumer as a member of its group: joining, leaving, and taking and letting go of what leatd assigns.
+/* member: a consumer as a member of its group: joining, leaving, and its turn in each poll.
  *
- *   subscribe    JOIN (twice: the second one stands, and is said again to each new worker)
+ *   subscribe    JOIN; with the serial of its answer it stands, and is said again to each new worker
  *   each poll    polls + 1; the words of our bell: nothing new -> on
- *     version    SYNC says what we own. What is to go: commit (auto), on_revoked, RELEASE, close. What is new: open, place, store
- *                the place as committed, on_assigned. Until the version stands still
+ *     version    SYNC says what we own. What is to go: commit (auto), on_revoked, RELEASE. What is new: open, place, store
+ *                the place as committed, on_assigned (assignment.h). Until the version stands still
  *     fence      evicted: on_lost, close; join again, or LEAT_EFENCED until somebody subscribes
  *     topics     patterns are looked at anew; when they find others, JOIN
  *   close        commit (auto), on_revoked, LEAVE, close
@@ -12,7 +12,7 @@
  *
  * What a death leaves: the `committed` words in the mailbox, which leatd reads when the lease fires.
  *
- * Points at which a fault build can die here: member.join (about to JOIN), member.sync (about to SYNC), member.revoke (on_revoked has
+ * Points at which a fault build can die here: member.join (about to JOIN), member.stand (joined; no new worker would hear of it), member.sync (about to SYNC), member.revoke (on_revoked has
  * run, nothing is released), member.release.after (released, the cursors are still there), member.assign (a new partition is
  * placed, its place not stored as committed), member.compute (the leader's callback has run, nothing is proposed), member.leave
  * (about to LEAVE).
@@ -35,6 +35,7 @@
 #include "shm/mailbox.h"
 #include "shm/member.h"
 
+#define TIDY_POLLS 4096u
 #define LT_ANSWER_MAX (LT_MSG_MAX - (uint32_t)sizeof(struct lt_msg))
 
 struct lt_member {
@@ -46,6 +47,7 @@ struct lt_member {
     bool evicted;            /* and nobody has subscribed since */
     bool joined;
     bool slow;      /* among the partitions that it had are some whose level is above LEAT_RING */
+    bool preparing; /* standbys */
     bool dirty;     /* something was handed out (or stored) since the last automatic commit */
     int64_t due_ms; /* of that */
     struct lt_report *reports;
@@ -62,9 +64,11 @@ struct lt_member {
     struct lt_group_sync_row *rows; /* by topic and partition */
     uint32_t row_count, rows_room;
     uint32_t sync_flags;
-    struct lt_mapped **warm; /* rings of what was released: who assigns eagerly often gives it back */
-    uint32_t warm_count, warm_room;
-    int64_t warm_until_ms;
+    /* standby.h */
+    struct lt_cursor **standbys;
+    uint32_t standby_count, standbys_room;
+    uint32_t prepare_topic, prepare_partition; /* which is looked at next */
+    int64_t prepare_at_ms, trim_at_ms;
     /* for one call at a time */
     leat_partition *parts;
     uint32_t parts_room;
@@ -91,9 +95,11 @@ void lt_member_close(leat_consumer *c);
 /* Deals with all news. 0, or what poll has to return. */
 int lt_member_turn(leat_consumer *c);
 
-/* A poll has slept, and nobody rang: what was handed out before is committed if it is time, and rings that were kept for the return
- * of what was released may go. */
+/* A poll has slept, and nobody rang: what was handed out before is committed if it is time, and standbys are got ready. */
 void lt_member_idle(leat_consumer *c);
+/* A poll that does not sleep has found nothing, or has been called many times: the latter half of that. */
+void lt_member_spare(leat_consumer *c);
+void lt_member_tidy(leat_consumer *c);
 /* How long a poll may sleep at most: until that time, and so that leatd sees it poll. */
 int64_t lt_member_nap_ns(const leat_consumer *c);
 
@@ -122,6 +128,8 @@ static inline bool lt_consumer_has_business(const leat_consumer *c)
 static inline int lt_member_begin(leat_consumer *c)
 {
     struct lt_member *m = c->member;
+    if (LT_UNLIKELY(m->standby_count != 0) && (lt_load_relaxed64(&m->box->polls) & (TIDY_POLLS - 1)) == 0)
+        lt_member_tidy(c);
     lt_member_beat(m);
     /* A gate's at once: producers may wait for it, and this poll may sleep. */
     if (m->dirty && (c->gate || lt_clock_mono_coarse_ms() >= m->due_ms))

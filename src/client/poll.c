@@ -412,6 +412,13 @@ static inline void beat(const leat_consumer *c)
         lt_member_beat(c->member);
 }
 
+/* Nothing to read: what may be wanted later is got ready. */
+static inline void spare(leat_consumer *c)
+{
+    if (c->member != NULL && c->member->preparing)
+        lt_member_spare(c);
+}
+
 static int look_or_gone(leat_consumer *c)
 {
     int n = lt_consumer_look(c);
@@ -432,6 +439,7 @@ static int spin(leat_consumer *c, int64_t until_ns, int64_t *now_ns)
         }
         *now_ns = lt_clock_mono_ns();
         beat(c);
+        spare(c);
         if (*now_ns >= knock_ns) {
             knock_ns = *now_ns + HOLE_NS;
             lt_consumer_knock(c);
@@ -526,6 +534,8 @@ static int poll_empty(leat_consumer *c, int64_t timeout_ms)
     } else if (n == 0 && ++c->empty_polls % HOLE_POLLS == 0) {
         lt_consumer_knock(c);
     }
+    if (n == 0)
+        spare(c);
     if (n == 0 && c->bridge != NULL)
         n = lt_bridge_rest(c);
     if (n == 0 && lt_bus_gone(c->handle.bus))

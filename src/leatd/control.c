@@ -490,7 +490,7 @@ static int open_reader(struct lt_worker *w, struct lt_conn *conn, const void *bo
 {
     const struct lt_reader_open *request = body;
     (void)out;
-    return lt_readers_open(w, conn, request->entry);
+    return lt_readers_open(w, conn, request->entry, request->member != 0);
 }
 
 static int close_reader(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out)

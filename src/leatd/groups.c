@@ -7,6 +7,7 @@
  *   group.take         the same, and in the page; the owner is asked, or evicted, again
  *   group.take.after   nobody owns it; the next worker plans
  *   group.grant        the same
+ *   group.list         its owner does not know, and is not on the partition's list: it asks to be, at adoption
  *   group.grant.after  its owner does not know: every version moves at adoption
  *   group.seat         the seat is not taken: JOIN is said again
  *   group.gone         the seat is taken by a member with another fence, or without a client: freed at adoption
@@ -25,6 +26,7 @@
 #include "base/futex.h"
 #include "leatd/fold.h"
 #include "leatd/group_log.h"
+#include "leatd/readers.h"
 #include "leatd/topics.h"
 #include "leatd/warden.h"
 #include "shm/member.h"
@@ -86,6 +88,30 @@ static struct lt_reader *reader_of(struct lt_kept_group *g, uint32_t p, uint32_t
     return any;
 }
 
+/* Producers ring who owns it, and nobody else of the group. */
+static void list_reader(struct lt_kept_group *g, uint32_t p, uint32_t m, bool on)
+{
+    const struct lt_group_part *mine = &g->machine.parts[p];
+    struct lt_topic *topic = lt_topics_by_id(g->w, mine->topic_id);
+    if (topic && mine->partition < topic->partition_count && g->agents[m].client != 0)
+        lt_readers_list(&topic->parts[mine->partition], g->agents[m].client, g->agents[m].bell, on);
+}
+
+bool lt_groups_is_listed(struct lt_kept_group *g, uint32_t p, uint32_t m)
+{
+    const struct lt_group_part *mine = &g->machine.parts[p];
+    struct lt_topic *topic = lt_topics_by_id(g->w, mine->topic_id);
+    return topic && mine->partition < topic->partition_count &&
+           lt_readers_is_listed(&topic->parts[mine->partition], g->agents[m].client, g->agents[m].bell);
+}
+
+bool lt_groups_owns(struct lt_worker *w, uint32_t bell, uint32_t topic_id, uint32_t partition)
+{
+    uint32_t m, p;
+    struct lt_kept_group *g = lt_groups_of_bell(w, bell, &m);
+    return g && (p = lt_groups_place(g, topic_id, partition)) != LT_NOBODY && g->machine.parts[p].owner == m;
+}
+
 uint64_t lt_groups_committed(struct lt_kept_group *g, uint32_t p)
 {
     uint32_t owner = g->machine.parts[p].owner;
@@ -120,12 +146,20 @@ static void save(void *user, uint32_t p, uint32_t m)
         lt_store_relaxed64(&place->committed, committed);
 }
 
+static bool is_fenced(struct lt_kept_group *g, uint32_t m)
+{
+    return g->w->coordinator->members[g->agents[m].bell].fence != lt_seat(g, m)->fence;
+}
+
 static void take(void *user, uint32_t p)
 {
     struct lt_kept_group *g = user;
     lt_point("group.take");
     /* [group.owner] release: `committed` is in the page. Read by the next worker. */
     lt_store_release32(&lt_place_of(g, p)->owner, 0);
+    /* Who was evicted may live, and have views: its reader stays on the list, by which the next worker finds its pin. */
+    if (!is_fenced(g, g->machine.parts[p].owner))
+        list_reader(g, p, g->machine.parts[p].owner, false);
     lt_point("group.take.after");
 }
 
@@ -146,6 +180,8 @@ static void grant(void *user, uint32_t p, uint32_t m, int64_t unowned_ns)
     place->grant++;
     lt_point("group.grant");
     lt_store_release32(&place->owner, g->agents[m].serial); /* [group.owner] */
+    lt_point("group.list");
+    list_reader(g, p, m, true); /* in front of `version`: whoever takes it over may sleep on it at once */
     lt_point("group.grant.after");
 }
 

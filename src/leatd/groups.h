@@ -92,6 +92,8 @@ void lt_groups_client_gone(struct lt_worker *w, const struct lt_client *client);
 void lt_groups_bell_gone(struct lt_worker *w, uint32_t bell);
 /* A member closes its reader of a partition: what it committed there is read for the last time. */
 void lt_groups_reader_gone(struct lt_worker *w, uint32_t bell, uint32_t topic_id, uint32_t partition);
+/* Whether the member with this bell owns it. */
+bool lt_groups_owns(struct lt_worker *w, uint32_t bell, uint32_t topic_id, uint32_t partition);
 /* Topics were created or deleted. */
 void lt_groups_topics(struct lt_worker *w);
 /* From here on the groups with gates want this partition; LT_PIN_NONE: nobody does. */
@@ -122,6 +124,8 @@ void lt_groups_sit_down(struct lt_kept_group *g, uint32_t m, const struct lt_cli
                         const struct lt_group_join *join, uint32_t serial);
 /* Lets the machine take its next step, and plans when to look again. */
 void lt_groups_settle(struct lt_kept_group *g);
+/* Whether the bell of this member is on the list of the partition. */
+bool lt_groups_is_listed(struct lt_kept_group *g, uint32_t p, uint32_t m);
 /* What its owner has committed by now, or the page's. */
 uint64_t lt_groups_committed(struct lt_kept_group *g, uint32_t p);
 /* The place of a partition, or LT_NOBODY. */

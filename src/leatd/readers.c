@@ -69,7 +69,7 @@ static void unlist_bell(struct lt_partition *page, uint32_t bell)
 
 /* --- the lists of partitions --- */
 
-static int list(struct lt_part *part, uint32_t client, uint32_t entry, uint32_t bell)
+static int enter(struct lt_part *part, uint32_t client, uint32_t entry, uint32_t bell, bool listed)
 {
     if (part->reader_count == part->reader_room) {
         uint32_t room = part->reader_room ? part->reader_room * 2 : 4;
@@ -79,9 +79,9 @@ static int list(struct lt_part *part, uint32_t client, uint32_t entry, uint32_t 
         part->readers = readers;
         part->reader_room = room;
     }
-    part->readers[part->reader_count++] = (struct lt_reader_ref){ .client = (uint16_t)client,
-                                                                  .entry = (uint16_t)entry,
-                                                                  .bell = (uint16_t)bell };
+    part->readers[part->reader_count++] = (struct lt_reader_ref){
+        .client = (uint16_t)client, .entry = (uint16_t)entry, .bell = (uint16_t)bell, .listed = listed
+    };
     return 0;
 }
 
@@ -94,12 +94,36 @@ static void unlist(struct lt_part *part, uint32_t client, uint32_t entry, uint32
             *reader = part->readers[--part->reader_count];
             continue;
         }
-        bell_used |= reader->bell == bell;
+        bell_used |= reader->bell == bell && reader->listed;
         i++;
     }
     if (!bell_used)
         unlist_bell(part->page, bell);
     lt_point("reader.close");
+}
+
+void lt_readers_list(struct lt_part *part, uint32_t client, uint32_t bell, bool on)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < part->reader_count; i++) {
+        struct lt_reader_ref *reader = &part->readers[i];
+        if (reader->client != client || reader->bell != bell)
+            continue;
+        reader->listed = on;
+        found = true;
+    }
+    if (found && on)
+        list_bell(part, bell);
+    else if (found)
+        unlist_bell(part->page, bell);
+}
+
+bool lt_readers_is_listed(const struct lt_part *part, uint32_t client, uint32_t bell)
+{
+    for (uint32_t i = 0; i < part->reader_count; i++)
+        if (part->readers[i].client == client && part->readers[i].bell == bell)
+            return part->readers[i].listed;
+    return false;
 }
 
 static struct lt_part *part_of(struct lt_worker *w, uint64_t ident)
@@ -189,15 +213,13 @@ static int note_reader(struct lt_client *client, uint32_t entry, uint64_t ident)
     return 0;
 }
 
-int lt_readers_open(struct lt_worker *w, struct lt_conn *conn, uint32_t entry)
+int lt_readers_open(struct lt_worker *w, struct lt_conn *conn, uint32_t entry, bool member)
 {
     struct lt_client *client = conn->client;
     if (entry >= LT_READERS_MAX)
         return lt_fail(LEAT_EINVAL, "reader %u; a client has %u", entry, LT_READERS_MAX);
     /* [reader.ident] acquire: the client's own words; what they name is checked here, once. */
     uint64_t ident = lt_load_acquire64(&client->mailbox->readers[entry].ident);
-    if (client->idents && client->idents[entry] == ident && ident != 0)
-        return 0; /* asked before a reconnect */
     if (!(ident & IDENT_SET))
         return lt_fail(LEAT_EINVAL, "reader %u of client %u has no ident", entry, client->id);
     struct lt_topic *topic = lt_topics_by_id(w, ident_topic(ident));
@@ -213,19 +235,26 @@ int lt_readers_open(struct lt_worker *w, struct lt_conn *conn, uint32_t entry)
         return lt_fail(LEAT_EPERM, "topic %s: uid %u may not consume", topic->name, conn->peer.uid);
 
     struct lt_part *part = &topic->parts[partition];
+    bool listed = !member || lt_groups_owns(w, bell, topic->id, partition);
+    if (client->idents && client->idents[entry] == ident) { /* asked before a reconnect, or adopted */
+        if (listed) /* never off: it may be an evicted member's, with views still */
+            lt_readers_list(part, client->id, bell, true);
+        return 0;
+    }
     /* What it was before, the client has closed: whoever gives up waiting for that answer uses the entry again. */
     lt_readers_close(w, client, entry);
     int r = note_reader(client, entry, ident);
     if (r < 0)
         return r;
-    r = list(part, client->id, entry, bell);
+    r = enter(part, client->id, entry, bell, listed);
     if (r < 0) {
         client->idents[entry] = 0;
         return r;
     }
     client->reader_count++;
     lt_point("reader.open");
-    list_bell(part, bell);
+    if (listed)
+        list_bell(part, bell);
     return 0;
 }
 
@@ -287,7 +316,7 @@ void lt_readers_adopt(struct lt_worker *w, struct lt_client *client)
         if (!part || bell >= LT_BELLS || w->coordinator->bells[bell].client != client->id ||
             !is_listed(part->page, bell))
             continue;
-        if (note_reader(client, e, ident) == 0 && list(part, client->id, e, bell) == 0)
+        if (note_reader(client, e, ident) == 0 && enter(part, client->id, e, bell, true) == 0)
             client->reader_count++;
         else if (client->idents)
             client->idents[e] = 0;

@@ -8,8 +8,13 @@
 int lt_readers_open_consumer(struct lt_worker *w, struct lt_client *client,
                              const struct lt_consumer_open *request, uint32_t *bell);
 int lt_readers_close_consumer(struct lt_worker *w, struct lt_client *client, uint32_t bell);
-int lt_readers_open(struct lt_worker *w, struct lt_conn *conn, uint32_t entry);
+/* A member's is listed when, and as long as, its group says that it owns the partition. */
+int lt_readers_open(struct lt_worker *w, struct lt_conn *conn, uint32_t entry, bool member);
 int lt_readers_close(struct lt_worker *w, struct lt_client *client, uint32_t entry);
+
+/* The partition was granted to this member, or taken from it: its bell goes on or off the list, if it has a reader there. */
+void lt_readers_list(struct lt_part *part, uint32_t client, uint32_t bell, bool on);
+bool lt_readers_is_listed(const struct lt_part *part, uint32_t client, uint32_t bell);
 
 /* Everything of a client that is dead: readers, then bells. Also by what the regions say alone. */
 void lt_readers_close_all(struct lt_worker *w, uint32_t client_id);

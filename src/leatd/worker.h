@@ -54,6 +54,7 @@ struct lt_reader_ref {
     uint16_t client;
     uint16_t entry;
     uint16_t bell;
+    bool listed; /* a member's is not while the partition is another's: records are none of its business */
 };
 
 /* A group that knows a partition, as its part `place`. */

@@ -192,7 +192,9 @@ struct lt_consumer_close {
     uint32_t bell, reserved;
 };
 struct lt_reader_open { /* leatd reads topic, partition and bell from the mailbox's entry */
-    uint32_t entry, reserved;
+    uint32_t entry;
+    uint32_t member; /* 1: of a member, who may open it before the partition is granted: its bell is on the
+                        partition's list only while the partition is. 0: from now on */
 };
 struct lt_reader_close { /* the client set pin and keep to none before; clears ident after the answer */
     uint32_t entry, reserved;
@@ -263,7 +265,9 @@ struct lt_group_leave {
 };
 enum lt_sync_row_flags {
     LT_SYNC_RELEASE = 1, /* let go of it: revoke, commit, RELEASE */
-    LT_SYNC_FRESH = 2, /* without a committed offset: start at the first record, whatever the reset policy */
+    LT_SYNC_FRESH = 2,  /* without a committed offset: start at the first record, whatever the reset policy */
+    LT_SYNC_LISTED = 4, /* your reader of it is open, and its bell is on the partition's list */
+    LT_SYNC_COMING = 8, /* it is another's still, who has been asked to let go: open a reader, map the ring */
 };
 struct lt_group_sync {
     struct lt_membership member;

@@ -13,7 +13,7 @@
 static const char *const points[] = { "group.seat",  "group.grant",       "group.grant.after",
                                       "group.save",  "group.take",        "group.take.after",
                                       "group.fence", "group.fence.after", "group.gone",
-                                      "group.page",  "adopt.groups" };
+                                      "group.page",  "adopt.groups",      "group.list" };
 enum { POINTS = sizeof points / sizeof *points, SESSION_MS = 60000 };
 
 static const char *const pattern = "^t[0-9]?$";

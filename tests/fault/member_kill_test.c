@@ -196,9 +196,9 @@ static const struct {
     const char *point;
     int passes;
 } points[] = {
-    { "member.join", 1 },          { "member.sync", 2 },  { "member.assign", 2 },
-    { "commit.store", 9 },         { "commit.fence", 9 }, { "member.revoke", 2 },
-    { "member.release.after", 1 }, { "member.leave", 1 }, { "member.compute", 0 }, /* a test of its own */
+    { "member.join", 1 },  { "member.sync", 2 },   { "member.assign", 2 },        { "commit.store", 9 },
+    { "commit.fence", 9 }, { "member.revoke", 2 }, { "member.release.after", 1 }, { "member.leave", 1 },
+    { "member.stand", 1 }, { "standby.open", 2 },  { "member.compute", 0 }, /* a test of its own */
 };
 
 TEST_SLOW(members_killed_at_each_step_lose_nothing, 240)
@@ -310,7 +310,8 @@ TEST(leader_killed_behind_its_assignor_is_followed_by_another)
 
 TEST(every_point_of_a_member_is_in_the_table)
 {
-    static const char *const files[] = { "member.c", "member.h", "commit.c", "leader.c" };
+    static const char *const files[] = { "member.c",  "member.h", "assignment.c",
+                                         "standby.c", "commit.c", "leader.c" };
     for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
         const char *path = text("%s/src/client/%s", test_program("LEAT_TEST_ROOT"), files[f]);
         FILE *source = fopen(path, "r");
