@@ -43,6 +43,7 @@ struct lt_catchup {
     uint64_t base_offset;
     uint64_t secured_from, secured; /* pages in between can be touched */
     int fd;                         /* -1 unless pages are secured by reading */
+    bool ours;                      /* the file's owner is this process's */
     /* the next batch: where, and its first offset */
     bool placed; /* false: not known */
     bool asked;  /* leatd has just said so: when it is not there, that is damage */

@@ -3,8 +3,7 @@
 
 #include <string.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+#include "store/hash.h"
 
 static uint64_t round_up(uint64_t value, uint64_t to)
 {
@@ -24,7 +23,7 @@ static uint64_t hash_of(const struct lt_batch_head *head, const struct lt_batch_
 {
     const size_t from = offsetof(struct lt_batch_head, first_offset);
     /* magic and bytes stand before the hash; `bytes` is covered as the length that is hashed. */
-    return XXH3_64bits_withSeed((const unsigned char *)head + from, head->bytes - from, seed_of(place));
+    return lt_store_hash((const unsigned char *)head + from, head->bytes - from, seed_of(place));
 }
 
 uint64_t lt_batch_bytes_of(uint64_t payload)

@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "store/hash.h"
 #include "test.h"
 
 static const struct lt_batch_place place = { .id = { .topic = 5, .partition = 3 },
@@ -144,4 +148,18 @@ TEST(offset_that_goes_back_is_refused)
     CHECK_EQ(lt_batch_add(&batch, &record), 1);
     record.offset = 4;
     CHECK_EQ(lt_batch_add(&batch, &record), 1);
+}
+
+TEST(hash_is_the_same_by_whatever_instructions)
+{
+    static unsigned char many[8192];
+    for (size_t i = 0; i < sizeof many; i++)
+        many[i] = (unsigned char)test_random();
+    for (size_t size = 0; size <= 5000; size += size < 300 || (size > 1000 && size < 1100) ? 1 : 61)
+        for (uint64_t seed = 0; seed < 3; seed++) {
+            const unsigned char *from = many + test_random() % 64;
+            CHECK_EQ(lt_store_hash(from, size, seed * 0x9e3779b97f4a7c15ull),
+                     XXH3_64bits_withSeed(from, size, seed * 0x9e3779b97f4a7c15ull));
+        }
+    CHECK_EQ(lt_store_hash(many, sizeof many, 7), XXH3_64bits_withSeed(many, sizeof many, 7));
 }
