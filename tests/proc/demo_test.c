@@ -7,6 +7,7 @@
 #include "bus.h"
 #include "test.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
@@ -23,19 +24,20 @@
 
 struct said {
     uint64_t sent, stored, duplicates, lost, pause_us;
+    uint64_t sent_before, stored_before; /* 0: did not say that it goes on */
 };
 
-/* Runs it; it has to end well, and the last line to be as promised. */
-static struct said run_demo(const char *const *argv)
+/* Runs it; it has to end with this status, and the last line to be as promised. */
+static struct said run_demo_to(int wanted, const char *const *argv)
 {
     const char *output;
-    struct said said;
+    struct said said = { 0 };
     int end = 0;
     int status = run_program(argv, &output);
     const char *last = strrchr(output, ':'); /* nothing behind the line's own has one */
     while (last && last > output && last[-1] != '\n')
         last--;
-    if (status != 0 || !last)
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != wanted || !last)
         FAIL("status %d, and said:\n%s", status, output);
     CHECK_EQ(sscanf(last,
                     "demo: %" SCNu64 " sent, %" SCNu64 " stored, %" SCNu64 " duplicates, %" SCNu64
@@ -43,7 +45,17 @@ static struct said run_demo(const char *const *argv)
                     &said.sent, &said.stored, &said.duplicates, &said.lost, &said.pause_us, &end),
              5);
     CHECK_STR(last + end, "");
+    const char *before = strstr(output, "goes on: ");
+    if (before)
+        CHECK_EQ(sscanf(before, "goes on: %" SCNu64 " orders sent and %" SCNu64 " stored before",
+                        &said.sent_before, &said.stored_before),
+                 2);
     return said;
+}
+
+static struct said run_demo(const char *const *argv)
+{
+    return run_demo_to(0, argv);
 }
 
 /* Less than half of what was to be sent would be no pipeline; no pause would mean that none was measured. */
@@ -80,12 +92,8 @@ static int64_t ask_sqlite(const char *path, const char *sql)
     return answer;
 }
 
-TEST_SLOW(quick_demo_stores_each_order_once_and_in_order, 120)
+static void check_sqlite(const char *path, struct said said)
 {
-    const char *keep = text("%s/kept", test_dir()), *path = text("%s/orders.db", keep);
-    const char *demo = test_program("LEAT_TEST_DEMO");
-    struct said said = run_demo((const char *const[]){ demo, "--quick", "--keep", keep, NULL });
-    check_said(said, 12000);
     CHECK_EQ(ask_sqlite(path, "select count(*) from leat_demo_orders"), said.stored);
     CHECK_EQ(ask_sqlite(path, "select count(distinct order_id) from leat_demo_orders"), said.sent);
     CHECK_EQ(ask_sqlite(path, "select count(distinct customer) from leat_demo_orders"), 100);
@@ -94,6 +102,180 @@ TEST_SLOW(quick_demo_stores_each_order_once_and_in_order, 120)
              said.sent);
     CHECK_EQ(ask_sqlite(path, gaps), 0);
     CHECK_EQ(ask_sqlite(path, backwards), 0);
+}
+
+TEST_SLOW(quick_demo_stores_each_order_once_and_in_order, 120)
+{
+    const char *keep = text("%s/kept", test_dir());
+    const char *demo = test_program("LEAT_TEST_DEMO");
+    struct said said = run_demo((const char *const[]){ demo, "--quick", "--keep", keep, NULL });
+    check_said(said, 12000);
+    CHECK_EQ(said.sent_before, 0);
+    check_sqlite(text("%s/orders.db", keep), said);
+}
+
+/* ---- several lives ---- */
+
+enum { PROCESSES_MAX = 64 };
+
+struct processes {
+    pid_t pids[PROCESSES_MAX];
+    int count;
+};
+
+/* Its state, and its parent; false: it is no more. */
+static bool read_stat(pid_t pid, char *state, pid_t *parent)
+{
+    char stat[512];
+    FILE *file = fopen(text("/proc/%d/stat", (int)pid), "r");
+    if (!file)
+        return false;
+    stat[fread(stat, 1, sizeof stat - 1, file)] = 0;
+    fclose(file);
+    const char *end = strrchr(stat, ')'); /* the name may hold anything */
+    return end && sscanf(end + 1, " %c %d", state, parent) == 2;
+}
+
+static bool descends_from(pid_t pid, pid_t elder)
+{
+    char state;
+    while (pid > 1 && pid != elder)
+        if (!read_stat(pid, &state, &pid))
+            return false;
+    return pid == elder;
+}
+
+/* Stops those that it finds and had not found before; whether there were any. */
+static bool stop_more(struct processes *all, pid_t elder)
+{
+    int before = all->count;
+    DIR *proc = opendir("/proc");
+    CHECK(proc);
+    for (struct dirent *entry; (entry = readdir(proc));) {
+        pid_t pid = atoi(entry->d_name);
+        bool known = pid <= 0 || !descends_from(pid, elder);
+        for (int i = 0; i < before && !known; i++)
+            known = all->pids[i] == pid;
+        if (known)
+            continue;
+        CHECK(all->count < PROCESSES_MAX);
+        all->pids[all->count++] = pid;
+        kill(pid, SIGSTOP);
+    }
+    closedir(proc);
+    return all->count > before;
+}
+
+static bool is_stopped(pid_t pid)
+{
+    char state;
+    pid_t parent;
+    return !read_stat(pid, &state, &parent) || state == 'T' || state == 'Z';
+}
+
+/* kill -9 of this process and all that descend from it. All stand still before the first one dies: none sees another's death
+ * and does something about it, as a worker does that starts another keeper. */
+static void kill_family(pid_t elder)
+{
+    struct processes all = { .count = 0 };
+    while (stop_more(&all, elder))
+        for (int i = 0; i < all.count; i++)
+            WAIT_UNTIL(is_stopped(all.pids[i]), 20); /* and can have no more children */
+    /* The demo, keeper and worker, producer, counter and a consumer at least. */
+    CHECK(all.count >= 6);
+    for (int i = 0; i < all.count; i++)
+        kill(all.pids[i], SIGKILL);
+    for (int i = 0; i < all.count; i++)
+        pid_wait_gone(all.pids[i]); /* a zombie is */
+    CHECK_EQ(waitpid(elder, NULL, 0), elder);
+}
+
+/* -1: none can be counted yet. */
+static int64_t count_so_far(const char *path)
+{
+    sqlite3 *db;
+    sqlite3_stmt *question = NULL;
+    int64_t count = -1;
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
+        sqlite3_prepare_v2(db, "select count(*) from leat_demo_orders", -1, &question, NULL) == SQLITE_OK &&
+        sqlite3_step(question) == SQLITE_ROW)
+        count = sqlite3_column_int64(question, 0);
+    sqlite3_finalize(question);
+    sqlite3_close(db);
+    return count;
+}
+
+/* One word a customer, by the producer's own hand: tools/demo/ledger.h. */
+static uint64_t sum_ledger(const char *keep)
+{
+    uint32_t words[100];
+    uint64_t sum = 0;
+    int fd = open(text("%s/ledger", keep), O_RDONLY | O_CLOEXEC);
+    CHECK_EQ(read(fd, words, sizeof words), sizeof words);
+    close(fd);
+    for (int i = 0; i < 100; i++)
+        sum += words[i];
+    return sum;
+}
+
+/* A life that is cut short once so many orders are stored. Returns how many the producer knew to be acknowledged. */
+static uint64_t live_until(const char *const *argv, const char *keep, int64_t stored)
+{
+    const char *path = text("%s/orders.db", keep);
+    fflush(NULL);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        int null = open("/dev/null", O_WRONLY);
+        dup2(null, STDOUT_FILENO);
+        execv(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    WAIT_UNTIL(count_so_far(path) >= stored, 60);
+    kill_family(pid);
+    return sum_ledger(keep);
+}
+
+TEST_SLOW(demo_goes_on_after_a_kill_of_all_its_processes, 240)
+{
+    const char *keep = text("%s/kept", test_dir()), *path = text("%s/orders.db", keep);
+    const char *const life[] = { test_program("LEAT_TEST_DEMO"), "--seconds", "3", "--keep", keep, NULL };
+    uint64_t first = live_until(life, keep, 2000);
+    /* And the next one, when its own consumer has been killed or soon will be. */
+    uint64_t both = live_until(life, keep, 2000 + 5000);
+    CHECK(both > first);
+    struct said third = run_demo(life);
+    check_said(third, 9000);
+    check_sqlite(path, third);
+    CHECK(third.stored_before >= 7000);
+    CHECK(third.sent_before >= third.stored_before);
+    CHECK(third.sent_before >= both);
+    CHECK(third.sent > third.sent_before + 9000 / 2);
+    /* After a good end nothing is left to be found out. */
+    struct said fourth = run_demo(life);
+    check_said(fourth, 9000);
+    check_sqlite(path, fourth);
+    CHECK_EQ(fourth.sent_before, third.sent);
+    CHECK_EQ(fourth.stored_before, third.stored);
+    CHECK(fourth.sent > third.sent + 9000 / 2);
+}
+
+TEST_SLOW(order_that_was_acknowledged_and_is_not_in_the_log_counts_as_lost, 180)
+{
+    const char *keep = text("%s/kept", test_dir());
+    const char *const life[] = { test_program("LEAT_TEST_DEMO"), "--seconds", "2", "--keep", keep, NULL };
+    run_demo(life);
+    /* As if the first customer's last order had been acknowledged, and the log had lost it. */
+    int fd = open(text("%s/ledger", keep), O_RDWR | O_CLOEXEC);
+    uint32_t word;
+    CHECK_EQ(pread(fd, &word, sizeof word, 0), sizeof word);
+    CHECK(word > 0);
+    word++;
+    CHECK_EQ(pwrite(fd, &word, sizeof word, 0), sizeof word);
+    close(fd);
+    struct said second = run_demo_to(1, life);
+    CHECK_EQ(second.lost, 1);
+    CHECK_EQ(second.stored, second.sent); /* it was sent again */
 }
 
 /* ---- PostgreSQL ---- */
@@ -252,5 +434,5 @@ TEST(demo_says_what_it_cannot_do)
     status = run_program((const char *const[]){ demo, "--keep", text("%s/no/such", test_dir()), NULL },
                          &output);
     CHECK_EQ(WEXITSTATUS(status), 1);
-    CHECK(strstr(output, "unable to open database file"));
+    CHECK(strstr(output, "No such file or directory"));
 }

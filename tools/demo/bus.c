@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -18,9 +17,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { READY_MS = 20000 };
+#include "demo.h"
 
-static char bus_directory[128];
+enum { READY_MS = 20000, TRIES = 20, PAUSE_NS = 100000000 };
+
+static const char *bus_directory, *bus_log;
 static pid_t leatd;
 static int life = -1, out = -1;
 
@@ -43,37 +44,11 @@ static void exec_leatd(const char *life_read)
     fprintf(stderr, "demo: cannot run %s: %s\n", named ? named : "leatd", strerror(errno));
 }
 
-/* In memory where that can be had, as a bus is: so that a disk that is busy with something else shows in nothing that the
- * demo measures. */
-static bool make_directory(void)
-{
-    const char *bases[] = { getenv("XDG_RUNTIME_DIR"), "/dev/shm", "/tmp" };
-    enum { BASES = sizeof bases / sizeof bases[0] };
-    for (int i = 0; i < BASES; i++) {
-        const char *base = bases[i];
-        if (!base || *base != '/' || strlen(base) > 64)
-            continue;
-        snprintf(bus_directory, sizeof bus_directory, "%s/leat-demo-XXXXXX", base);
-        if (mkdtemp(bus_directory))
-            return true;
-    }
-    fprintf(stderr, "demo: cannot make %s: %s\n", bus_directory, strerror(errno));
-    *bus_directory = 0;
-    return false;
-}
-
-static const char *log_path(void)
-{
-    static char path[sizeof bus_directory + 16];
-    snprintf(path, sizeof path, "%s/leatd.log", bus_directory);
-    return path;
-}
-
 static void show_log(void)
 {
     char text[4096];
-    int log = open(log_path(), O_RDONLY | O_CLOEXEC);
-    unlink(log_path()); /* once is enough */
+    int log = open(bus_log, O_RDONLY | O_CLOEXEC);
+    unlink(bus_log); /* once is enough */
     for (ssize_t size; log >= 0 && (size = read(log, text, sizeof text)) > 0;)
         fwrite(text, 1, (size_t)size, stderr);
     if (log >= 0)
@@ -97,16 +72,12 @@ static bool await_ready(void)
         if (strstr(text, "leatd: ready"))
             return true;
     }
-    show_log();
-    fputs("demo: leatd is not ready\n", stderr);
     return false;
 }
 
-bool bus_start(char *directory, size_t directory_size)
+static bool start_once(void)
 {
     int life_pipe[2], out_pipe[2];
-    if (!make_directory())
-        return false;
     if (pipe2(life_pipe, O_CLOEXEC) < 0 || pipe2(out_pipe, O_CLOEXEC) < 0 || (leatd = fork()) < 0) {
         perror("demo");
         return false;
@@ -117,7 +88,7 @@ bool bus_start(char *directory, size_t directory_size)
         setsid(); /* a Ctrl-C is for us, and we tell leatd */
         fcntl(life_pipe[0], F_SETFD, 0);
         dup2(out_pipe[1], STDOUT_FILENO);
-        dup2(open(log_path(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600), STDERR_FILENO);
+        dup2(open(bus_log, O_CREAT | O_WRONLY | O_TRUNC | O_APPEND | O_CLOEXEC, 0600), STDERR_FILENO);
         exec_leatd(number);
         _exit(127);
     }
@@ -125,30 +96,46 @@ bool bus_start(char *directory, size_t directory_size)
     close(out_pipe[1]);
     life = life_pipe[1];
     out = out_pipe[0];
-    snprintf(directory, directory_size, "%s", bus_directory);
     return await_ready();
 }
 
-static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)
+/* Whether it has ended well. */
+static bool end(void)
 {
-    (void)st, (void)kind, (void)walk;
-    remove(path);
-    return 0;
+    int status = -1;
+    if (leatd <= 0)
+        return false;
+    kill(leatd, SIGTERM);
+    while (waitpid(leatd, &status, 0) < 0 && errno == EINTR)
+        ;
+    close(life);
+    close(out);
+    leatd = 0;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+bool bus_start(const char *directory, const char *log)
+{
+    /* The leatd of a life that was killed this instant may take its time to be gone: it has memory to give back. */
+    int tries = access(directory, F_OK) == 0 ? TRIES : 1;
+    bus_directory = directory;
+    bus_log = log;
+    while (!start_once()) {
+        end();
+        if (--tries == 0) {
+            show_log();
+            fputs("demo: leatd is not ready\n", stderr);
+            return false;
+        }
+        sleep_until(now_ns() + PAUSE_NS);
+    }
+    return true;
 }
 
 bool bus_stop(void)
 {
-    int status = -1;
-    if (leatd > 0) {
-        kill(leatd, SIGTERM);
-        while (waitpid(leatd, &status, 0) < 0 && errno == EINTR)
-            ;
-    }
-    close(life);
-    bool clean = leatd > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    if (leatd > 0 && !clean)
+    bool started = leatd > 0, clean = end();
+    if (started && !clean)
         show_log();
-    if (*bus_directory)
-        nftw(bus_directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
     return clean;
 }

@@ -1,13 +1,13 @@
-/* bus: the demo's private bus: a leatd on a fresh directory. */
+/* bus: the demo's private bus: a leatd of its own. */
 #ifndef BUS_H
 #define BUS_H
 
 #include <stdbool.h>
-#include <stddef.h>
 
-/* It ends when we do, however we do. False: has said why. */
-bool bus_start(char *directory, size_t directory_size);
-/* Removes the directory, too. Whether it stopped cleanly. */
+/* In this directory, which leatd makes or has made in an earlier life. It ends when we do, however we do. What it says goes to
+ * the file log. False: has said why. */
+bool bus_start(const char *directory, const char *log);
+/* Whether it stopped cleanly. */
 bool bus_stop(void);
 
 #endif

@@ -1,4 +1,6 @@
-/* counter: a process with a group to itself, which counts the orders that the others store. */
+/* counter: a process with a group to itself, which counts the orders that the others store: those of all lives of
+ * the demo, as it reads the log from its beginning.
+ */
 #ifndef COUNTER_H
 #define COUNTER_H
 

@@ -9,31 +9,33 @@
  *     --seconds   how long orders are sent; default 20
  *     --rate      orders a second; default 3000
  *     --quick     the same story in 4 seconds
- *     --keep      where the SQLite file is to stay, as DIR/orders.db; otherwise it is in memory, beside the bus, and goes
- *                 with it. On a disk P is longer when the one who is killed waits for that disk: it dies when that is over
+ *     --keep      where the bus with its log (DIR/bus), the SQLite file (DIR/orders.db) and the producer's ledger are to
+ *                 stay; otherwise they are in memory, and go. Where they are there already the demo goes on: however it
+ *                 ended, and be it by a kill -9 of all its processes, S and T count what was sent and stored before, too.
+ *                 On a disk P is longer when the one who is killed waits for that disk: it dies when that is over
  *     --postgres  what libpq takes for a connection; default: its own environment ($PGHOST ...). The table
- *                 leat_demo_orders is replaced, and stays
+ *                 leat_demo_orders is replaced, unless the demo goes on, and stays
  *
  * Its processes are this program again: `leat-demo producer`, `counter`, `consumer N`.
  *
  * Exit: 0 all is well, 1 a check failed or something broke, 2 usage.
  */
 #include <getopt.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bus.h"
 #include "counter.h"
 #include "crew.h"
+#include "home.h"
 #include "producer.h"
 #include "verdict.h"
 #include "worker.h"
 
-#define WHERE "LEAT_DEMO_WHERE" /* of the store, for consumers: a connection may have a password in it */
+#define WHERE "LEAT_DEMO_WHERE"   /* of the store, for consumers: a connection may have a password in it */
+#define LEDGER "LEAT_DEMO_LEDGER" /* the file, for the producer */
 
 struct settings {
     double seconds, rate;
@@ -108,26 +110,35 @@ static bool read_options(int argc, char **argv, struct settings *settings)
 
 /* ---- the parent ---- */
 
-/* An earlier file goes, with what SQLite keeps beside it. */
-static void remove_file(const char *path)
+/* What both databases take for an order, the log's records, and some room. */
+static uint64_t needed_bytes(const struct settings *settings)
 {
-    static const char *const behind[] = { "", "-wal", "-shm" };
-    char beside[PATH_MAX + 8];
-    for (size_t i = 0; i < sizeof behind / sizeof behind[0]; i++) {
-        snprintf(beside, sizeof beside, "%s%s", path, behind[i]);
-        unlink(beside);
-    }
+    return (uint64_t)(settings->seconds * settings->rate) * 400 + (32u << 20);
 }
 
-/* The SQLite file: in a directory that is to stay, or in the bus's, which goes. */
-static const char *choose_file(const struct settings *settings, const char *bus)
+/* Whether there is a topic of an earlier life. A store that is not there any more, or another one, gets all of it again. */
+static bool look_back(struct plan *plan)
 {
-    static char path[PATH_MAX];
-    if (settings->keep)
-        mkdir(settings->keep, 0777);
-    snprintf(path, sizeof path, "%s/orders.db", settings->keep ? settings->keep : bus);
-    remove_file(path);
-    return path;
+    leat_bus *bus;
+    leat_topic_info *info;
+    leat_offset beginning[PARTITIONS];
+    int r = leat_open(&bus, plan->bus);
+    if (r >= 0)
+        r = leat_topic_describe(bus, DEMO_TOPIC, &info);
+    plan->goes_on = r >= 0;
+    if (r >= 0)
+        leat_topic_info_free(info);
+    if (r == LEAT_ENOTOPIC)
+        r = 0;
+    bool good = r >= 0 && sink_make(plan->sink, plan->where, !plan->goes_on, &plan->stored_before);
+    for (uint32_t p = 0; p < PARTITIONS; p++)
+        beginning[p] = (leat_offset){ DEMO_TOPIC, p, LEAT_BEGINNING, NULL };
+    if (good && plan->goes_on && plan->stored_before == 0)
+        r = leat_group_reset(bus, DEMO_GROUP, beginning, PARTITIONS);
+    if (r < 0)
+        complain("bus", bus, r);
+    leat_close(bus);
+    return good && r >= 0;
 }
 
 static void print_head(const struct plan *plan)
@@ -142,17 +153,21 @@ static void print_head(const struct plan *plan)
     fflush(stdout);
 }
 
-static int run_on(const struct settings *settings, const char *bus)
+static int run_on(const struct settings *settings)
 {
     struct plan plan = {
-        .seconds = settings->seconds, .rate = settings->rate, .sink = settings->sink, .bus = bus
+        .seconds = settings->seconds,
+        .rate = settings->rate,
+        .sink = settings->sink,
+        .bus = home_path("bus"),
+        .where = settings->sink == &sink_sqlite ? home_path("orders.db") : settings->postgres,
     };
     struct outcome outcome;
     struct sink_report report;
-    plan.where = plan.sink == &sink_sqlite ? choose_file(settings, bus) : settings->postgres;
-    setenv("LEAT_BUS", bus, 1);
+    setenv("LEAT_BUS", plan.bus, 1);
     setenv(WHERE, plan.where, 1);
-    if (!sink_make(plan.sink, plan.where))
+    setenv(LEDGER, home_path("ledger"), 1);
+    if (!look_back(&plan))
         return 1;
     print_head(&plan);
     story_tell(&plan, &outcome);
@@ -164,12 +179,16 @@ static int run_on(const struct settings *settings, const char *bus)
 static int run(int argc, char **argv)
 {
     struct settings settings;
-    char bus[128];
     if (!read_options(argc, argv, &settings))
         return 2;
     story_catch_signals();
-    int status = bus_start(bus, sizeof bus) ? run_on(&settings, bus) : 1;
-    return bus_stop() ? status : 1;
+    if (!home_make(settings.keep, needed_bytes(&settings)))
+        return 1;
+    int status = bus_start(home_path("bus"), home_path("leatd.log")) ? run_on(&settings) : 1;
+    if (!bus_stop())
+        status = 1;
+    home_leave();
+    return status;
 }
 
 /* ---- the others ---- */
@@ -189,7 +208,7 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "counter") == 0)
         return counter_main(COUNTER);
     if (argc == 3 && strcmp(argv[1], "producer") == 0)
-        return producer_main(PRODUCER, atof(argv[2]));
+        return getenv(LEDGER) ? producer_main(PRODUCER, atof(argv[2]), getenv(LEDGER)) : 2;
     if (argc == 4 && strcmp(argv[1], "consumer") == 0)
         return run_consumer(argv[2], argv[3]);
     return run(argc, argv);

@@ -10,7 +10,7 @@
 enum { NEWS_FD = 3 }; /* the end that a child writes to */
 
 enum news_kind {
-    NEWS_READY,    /* attached; a consumer: subscribed */
+    NEWS_READY,    /* attached; a consumer: subscribed; the producer: has read the log (orders, missing) */
     NEWS_ASSIGNED, /* partitions */
     NEWS_REVOKED,
     NEWS_LOST,
@@ -20,13 +20,14 @@ enum news_kind {
     NEWS_COUNTED,
 };
 
-/* All counts are since the sender's start. */
+/* Counts are since the sender's start, but for the producer's: those are of all lives of the demo. */
 struct news {
     enum news_kind kind;
     int who;             /* as crew.h numbers them */
     unsigned partitions; /* a set */
     int64_t at_ns;
     uint64_t orders;           /* sent, stored or counted */
+    uint64_t missing;          /* acknowledged in an earlier life, and not in the log any more */
     uint64_t again;            /* came to a worker, and were stored already */
     uint64_t customers, cents; /* counted */
     uint64_t disorder;         /* counted: not the sequence that comes next for this customer */

@@ -22,9 +22,9 @@ static uint64_t scramble(uint64_t number)
 }
 
 /* A few regulars and many who come now and then: the square of an even distribution. */
-static int customer_of(uint64_t random)
+int order_customer_of(uint64_t number)
 {
-    double r = (double)(random >> 40) / (1 << 24);
+    double r = (double)(scramble(number) >> 40) / (1 << 24);
     return (int)(r * r * CUSTOMERS);
 }
 
@@ -36,7 +36,7 @@ void order_make(struct order *order, uint64_t number)
     order->quantity = 1 + (uint32_t)(random >> 8) % 4;
     order->cents = menu[dish].cents * (int64_t)order->quantity;
     snprintf(order->id, sizeof order->id, "order-%07" PRIu64, number + 1);
-    snprintf(order->customer, sizeof order->customer, "CUST-%05d", customer_of(random) + 1);
+    snprintf(order->customer, sizeof order->customer, "CUST-%05d", order_customer_of(number) + 1);
     snprintf(order->item, sizeof order->item, "%s", menu[dish].name);
 }
 

@@ -15,7 +15,9 @@ struct order {
     int64_t cents;
 };
 
-/* Order `number` (0, 1, 2 ...) of a run; all but the sequence follows from the number. */
+/* Whose order `number` (0, 1, 2 ...) is: 0 to CUSTOMERS - 1. */
+int order_customer_of(uint64_t number);
+/* That order; all follows from the number, but for the sequence, which also wants those before. */
 void order_make(struct order *order, uint64_t number);
 /* 0 to CUSTOMERS - 1, out of the customer's name; -1: no customer of ours. */
 int order_customer(const struct order *order);

@@ -2,7 +2,7 @@
 #ifndef PRODUCER_H
 #define PRODUCER_H
 
-/* Returns the exit status. */
-int producer_main(int who, double rate);
+/* path: of the ledger. Returns the exit status. */
+int producer_main(int who, double rate, const char *path);
 
 #endif

@@ -13,16 +13,18 @@ const struct sink_kind *sink_find(const char *name)
     return NULL;
 }
 
-bool sink_make(const struct sink_kind *kind, const char *where)
+bool sink_make(const struct sink_kind *kind, const char *where, bool anew, int64_t *orders)
 {
     char sql[512];
     snprintf(sql, sizeof sql,
-             "create table " SINK_TABLE " (stored %s, order_id text not null unique, customer text not null,"
+             "create table if not exists " SINK_TABLE
+             " (stored %s, order_id text not null unique, customer text not null,"
              " sequence integer not null, item text not null, cents integer not null, part integer not null,"
              " position bigint not null, consumer text not null)",
              kind->serial);
     struct sink *sink = sink_open(kind, where);
-    bool good = sink && kind->run(sink, "drop table if exists " SINK_TABLE) && kind->run(sink, sql);
+    bool good = sink && (!anew || kind->run(sink, "drop table if exists " SINK_TABLE)) &&
+                kind->run(sink, sql) && kind->ask(sink, "select count(*) from " SINK_TABLE, orders, 1);
     sink_close(sink);
     return good;
 }

@@ -36,8 +36,8 @@ extern const struct sink_kind sink_postgres; /* where: what libpq takes for a co
 
 /* NULL: no such kind. */
 const struct sink_kind *sink_find(const char *name);
-/* A table without orders, which replaces an earlier demo's. */
-bool sink_make(const struct sink_kind *kind, const char *where);
+/* The table, when it is not there; anew: without orders, in place of an earlier demo's. Says how many orders it has. */
+bool sink_make(const struct sink_kind *kind, const char *where, bool anew, int64_t *orders);
 
 struct sink *sink_open(const struct sink_kind *kind, const char *where);
 void sink_close(struct sink *sink);

@@ -33,8 +33,8 @@ static void close_file(struct sink *sink)
     free(sqlite);
 }
 
-/* With a write-ahead log a commit is a write; the disk is waited for at a checkpoint only. That is safe against the death of
- * any process; a power cut may take the last orders, and so it would take the bus. */
+/* As durable as the topic: an order's offset is committed behind the transaction, so the transaction has to be on the disk
+ * by then (full: one flush of the write-ahead log each). Else a power cut could take orders that the group does not ask for again. */
 static struct sink *open_file(const char *where)
 {
     struct sqlite *sqlite = calloc(1, sizeof *sqlite);
@@ -42,7 +42,7 @@ static struct sink *open_file(const char *where)
         return NULL;
     bool good = sqlite3_open(where, &sqlite->db) == SQLITE_OK || complain_of(sqlite, where);
     good = good && sqlite3_busy_timeout(sqlite->db, PATIENCE_MS) == SQLITE_OK;
-    if (good && run_sql(&sqlite->sink, "pragma journal_mode = wal; pragma synchronous = normal"))
+    if (good && run_sql(&sqlite->sink, "pragma journal_mode = wal; pragma synchronous = full"))
         return &sqlite->sink;
     close_file(&sqlite->sink);
     return NULL;

@@ -181,20 +181,34 @@ static bool is_drained(void)
 
 /* ---- chapters ---- */
 
-/* Rings with room for the whole run, as far as that goes: then a slow disk makes a lag, and nobody wait. */
+/* Durable: who has been told that an order is taken gets it delivered, whatever dies. That costs the pace nothing, as nobody waits for
+ * each order: those of some milliseconds share a flush. A consumer that falls behind the ring reads the log, so the
+ * ring need not hold the whole run, and nobody holds the producer up. */
 static bool make_topic(void)
 {
-    enum { BYTES = 256 };
     leat_topic_options options = LEAT_TOPIC_OPTIONS;
     options.partitions = PARTITIONS;
-    while (options.ring_size < plan->seconds * plan->rate * BYTES && options.ring_size < 64 << 20)
-        options.ring_size *= 2;
+    options.level = LEAT_DURABLE;
+    options.segment_bytes = 2 << 20; /* so that there are several */
     int r = leat_open(&board.bus, plan->bus);
-    if (r >= 0)
+    if (r >= 0 && !plan->goes_on)
         r = leat_topic_create(board.bus, DEMO_TOPIC, &options);
     if (r < 0)
         complain("topic", board.bus, r);
     return r >= 0;
+}
+
+/* The store is asked before anybody stores, the log is read before anybody sends. What is stored has been in the log. */
+static void tell_what_was(void)
+{
+    const struct news *found = &crew.hands[PRODUCER].last;
+    uint64_t stored = (uint64_t)plan->stored_before;
+    outcome->missing = found->missing;
+    if (stored > found->orders && stored - found->orders > found->missing)
+        outcome->missing = stored - found->orders;
+    if (plan->goes_on)
+        board_say(&board, "goes on: %" PRIu64 " orders sent and %" PRIu64 " stored before", found->orders,
+                  stored);
 }
 
 static bool start_producer_and_counter(void)
@@ -209,6 +223,7 @@ static bool start_producer_and_counter(void)
         return false;
     if (!await(is_ready, PATIENCE_S))
         return fail("the producer does not start", "");
+    tell_what_was();
     board_say(&board, "producer    %s orders a second, keyed by customer",
               grouped((uint64_t)plan->rate).text);
     return true;

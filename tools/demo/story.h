@@ -9,7 +9,9 @@ struct plan {
     double rate;    /* orders a second */
     const struct sink_kind *sink;
     const char *where;
-    const char *bus; /* the directory */
+    const char *bus;       /* the directory */
+    bool goes_on;          /* the topic is there, of an earlier life */
+    int64_t stored_before; /* in an earlier life */
 };
 
 /* How long a partition of the killed consumer rested. */
@@ -23,9 +25,10 @@ struct pause {
 struct outcome {
     bool told;        /* all went as planned, and every process ended as it should */
     bool interrupted; /* there is no verdict */
-    uint64_t sent;
-    uint64_t again;                     /* orders that came to a worker and were stored already */
-    unsigned killed;                    /* the partitions that the killed consumer owned */
+    uint64_t sent;    /* in all lives: as ledger.h has it */
+    uint64_t missing; /* were sent in an earlier life, and not in the log when this one began */
+    uint64_t again;   /* orders that came to a worker and were stored already */
+    unsigned killed;  /* the partitions that the killed consumer owned */
     struct pause pauses[PARTITIONS];    /* of those */
     bool shared;                        /* some partition had two owners at once */
     uint64_t counted, customers, cents; /* by the other group */

@@ -94,7 +94,8 @@ static bool check_groups(const struct outcome *outcome, const struct sink_report
 bool verdict(const struct outcome *outcome, const struct sink_report *report)
 {
     int64_t duplicates = report->orders - report->distinct;
-    int64_t sent = (int64_t)outcome->sent, lost = sent > report->distinct ? sent - report->distinct : 0;
+    int64_t sent = (int64_t)outcome->sent;
+    int64_t lost = (sent > report->distinct ? sent - report->distinct : 0) + (int64_t)outcome->missing;
     print_partitions(report);
     printf("\nchecks:\n");
     bool good = check(outcome->told, "everything went as planned, and every process ended as it should");

@@ -114,7 +114,6 @@ static int join(leat_consumer **in, leat_bus *bus, struct worker *worker)
     options.client_id = worker->name;
     options.assignor = LEAT_COOPERATIVE_STICKY;
     options.reset = LEAT_EARLIEST;
-    options.gate = 1; /* should the store be slow: nothing is overwritten before it is committed */
     options.auto_commit_ms = 0;
     options.on_assigned = on_assigned;
     options.on_revoked = on_revoked;
