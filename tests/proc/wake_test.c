@@ -66,10 +66,10 @@ ROLE(partner)
     leat_close(bus);
 }
 
-static void play(uint64_t rounds)
+static void play(uint64_t rounds, enum leat_level level)
 {
     struct bus *bus = bus_start("--log-level", "warn");
-    bus_topic(bus, "t", .partitions = 2, .on_full = LEAT_OVERWRITE);
+    bus_topic(bus, "t", .partitions = 2, .on_full = LEAT_OVERWRITE, .level = level);
     leat_bus *handle = bus_open(bus);
     struct child *partner = bus_spawn(bus, partner, .args = { text("%" PRIu64, rounds) });
     child_expect(partner, "ready");
@@ -84,12 +84,18 @@ static void play(uint64_t rounds)
 
 TEST_SLOW(record_that_meets_its_reader_on_the_way_to_sleep_wakes_it, 120)
 {
-    play(ROUNDS);
+    play(ROUNDS, LEAT_RING);
+}
+
+/* Three wake-ups a throw: the sender wakes leatd's persister, which wakes the reader. */
+TEST_SLOW(acknowledgement_that_meets_its_reader_on_the_way_to_sleep_wakes_it, 120)
+{
+    play(ROUNDS / 20, LEAT_WRITTEN);
 }
 
 TEST_LONG(record_that_meets_its_reader_on_the_way_to_sleep_wakes_it_ten_million_times, 1200)
 {
-    play(10000000);
+    play(10000000, LEAT_RING);
 }
 
 /* ---- room ---- */
