@@ -68,7 +68,7 @@ static bool is_on(const uint64_t *list, uint32_t bell)
 static void open_reader(struct scene *s, uint32_t entry, uint32_t partition)
 {
     s->client.mailbox->readers[entry].ident = LT_READER_IDENT(TOPIC, partition, BELL);
-    CHECK_EQ(lt_readers_open(&s->w, &s->conn, entry), 0);
+    CHECK_EQ(lt_readers_open(&s->w, &s->conn, entry, false), 0);
 }
 
 /* The worker dies, and the next one has the same regions and knows nothing. */
@@ -181,4 +181,18 @@ TEST(no_consumer_gets_a_bell_of_the_persisters)
     for (uint32_t b = 0; b < LT_BELL_GATHER; b++)
         s->w.coordinator->bells[b].client = 1;
     CHECK_EQ(lt_readers_open_consumer(&s->w, &s->client, &request, &bell), LEAT_ELIMIT);
+}
+
+/* A member has readers for what it may be granted. */
+TEST(members_reader_is_listed_only_as_long_as_its_group_says_so)
+{
+    struct scene *s = scene_new(LEAT_WRITTEN);
+    s->client.mailbox->readers[0].ident = LT_READER_IDENT(TOPIC, 1, BELL);
+    CHECK_EQ(lt_readers_open(&s->w, &s->conn, 0, true), 0);
+    CHECK_EQ(page_of(s, 1)->acked_summary, 0);
+    lt_readers_list(&s->topic->parts[1], CLIENT, BELL, true);
+    CHECK(is_on(page_of(s, 1)->acked_bells, BELL));
+    CHECK_EQ(page_of(s, 1)->bell_summary, 0);
+    lt_readers_list(&s->topic->parts[1], CLIENT, BELL, false);
+    CHECK_EQ(page_of(s, 1)->acked_summary, 0);
 }
