@@ -234,7 +234,7 @@ LEAT_API int leat_topic_alter(leat_bus *bus, const char *topic, const leat_topic
 
 /* Opens logs of partitions that have failed (describe says why) once more, and waits for what comes of it: one partition, or with -1
  * all that have failed. What was acknowledged and is damaged stays refused unless flags has LEAT_CUT; its offsets are not given out
- * again. How many are open again. Errors: LEAT_EFAILED (one at least has failed again), LEAT_ENOTOPIC, LEAT_ENOPART, LEAT_EPERM,
+ * again. The file of committed offsets is opened again, too, if that has failed. How many are open again. Errors: LEAT_EFAILED (one at least has failed again), LEAT_ENOTOPIC, LEAT_ENOPART, LEAT_EPERM,
  * LEAT_EINVAL (it has no log), LEAT_EGONE. */
 LEAT_API int leat_topic_resume(leat_bus *bus, const char *topic, int32_t partition, unsigned flags);
 

@@ -1,4 +1,5 @@
 /* alter: see alter.h. The file comes before the page: whoever is answered finds the settings after a restart, too. */
+#include "leatd/group_log.h"
 #include "leatd/alter.h"
 
 #include <stdio.h>
@@ -176,6 +177,8 @@ int lt_topics_resume(struct lt_worker *w, const struct lt_peer *peer, const stru
     else
         r = resume_all(w, topic, request);
     lt_worker_lock(w);
+    if (r >= 0)
+        lt_group_log_resume(w);
     lt_topics_unref(w, topic);
     lt_worker_unlock(w);
     return r;

@@ -1,6 +1,7 @@
 /* group_log: see group_log.h.
  *
- * Points: group_log.put (a round begins), group_log.written (what it put is on the disk, and nobody was told).
+ * Points: group_log.put (a round begins), group_log.written (what it put is on the disk, and nobody was told), group_log.restored (groups are back,
+ * and the next worker does not know that they are).
  */
 #include "leatd/group_log.h"
 
@@ -17,6 +18,7 @@
 #include "leatd/control.h"
 #include "leatd/data.h"
 #include "leatd/topics.h"
+#include "store/io_fail.h"
 #include "store/offsets.h"
 
 #define NS_PER_MS 1000000ll
@@ -533,7 +535,7 @@ static void free_log(struct lt_group_log *log)
 static int begin(struct lt_group_log *log)
 {
     struct lt_worker *w = log->w;
-    log->io = lt_io_plain(1);
+    log->io = lt_io_failing(lt_io_plain(1));
     if (!log->io)
         return LEAT_ENOMEM;
     if (w->coordinator->groups_restored) {
@@ -547,6 +549,7 @@ static int begin(struct lt_group_log *log)
         lt_worker_unlock(w);
         if (r < 0)
             return r;
+        lt_point("group_log.restored");
         lt_store_release32(&w->coordinator->groups_restored, 1);
     }
     int r = lt_worker_thread(&log->thread, run, log);

@@ -5,11 +5,11 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include <leat.h>
+#include "leatd/data.h"
 #include "leatd/group_log.h"
 #include "leatd/topics.h"
 #include "store/offsets.h"
@@ -36,6 +36,8 @@ struct logged {
 struct index {
     struct logged *topics; /* by log_id */
     size_t topic_count;
+    size_t
+        name_count; /* of topics in the data directory. More than those: some are there and cannot be served now */
     struct lt_kept_group **groups; /* by name */
     size_t group_count;
 };
@@ -116,6 +118,13 @@ static void free_index(struct index *index)
     free(index->groups);
 }
 
+static void count_name(void *arg, const char *name)
+{
+    size_t *count = arg;
+    (void)name;
+    ++*count;
+}
+
 static int make_index(struct lt_worker *w, struct index *index)
 {
     index->topics = malloc((w->topic_count + 1) * sizeof *index->topics);
@@ -127,6 +136,9 @@ static int make_index(struct lt_worker *w, struct index *index)
             index->topics[index->topic_count++] = (struct logged){ topic->head->log_id, topic->id };
     for (struct lt_kept_group *g = w->groups; g; g = g->next)
         index->groups[index->group_count++] = g;
+    int r = lt_data_list(w, count_name, &index->name_count);
+    if (r < 0)
+        return r;
     qsort(index->topics, index->topic_count, sizeof *index->topics, by_log);
     qsort(index->groups, index->group_count, sizeof *index->groups, by_name);
     return 0;
@@ -138,6 +150,13 @@ static uint32_t topic_of(const struct index *index, uint64_t log_id)
     const struct logged key = { .log_id = log_id };
     const struct logged *found = bsearch(&key, index->topics, index->topic_count, sizeof key, by_log);
     return found ? found->topic_id : 0;
+}
+
+/* Nothing can be said of an entry whose log nobody knows, while one of those that nobody knows may come back. */
+static void forget_log(struct lt_worker *w, const struct index *index, const struct row *row)
+{
+    if (topic_of(index, row->log_id) != 0 || index->name_count <= index->topic_count)
+        lt_group_log_forget(w, row->group, row->log_id, row->partition);
 }
 
 static int by_its_name(const void *name, const void *group)
@@ -168,7 +187,7 @@ static int restore_place(struct lt_kept_group *g, const struct index *index, con
     uint32_t topic_id = topic_of(index, row->log_id);
     const struct lt_topic *topic = lt_topics_by_id(g->w, topic_id);
     if (!topic || row->partition >= topic->partition_count) {
-        lt_group_log_forget(g->w, g->name, row->log_id, row->partition);
+        forget_log(g->w, index, row);
         return 0;
     }
     uint32_t p = lt_groups_place(g, topic_id, row->partition);
@@ -182,14 +201,14 @@ static int restore_place(struct lt_kept_group *g, const struct index *index, con
     return 0;
 }
 
-/* Its head as the file has it; of a group without one, which no write of ours leaves, something that its user can go on with. */
-static void head_of(const struct row *row, struct lt_offsets_group *head)
+/* The group's own entry is put in front of its first: without it these are what a deleted group has left. */
+static bool has_head(const struct row *row, struct lt_offsets_group *head)
 {
-    uint64_t now_ms = (uint64_t)lt_clock_real_ms();
-    if (is_head(row) && row->value.metadata_size == sizeof *head)
-        memcpy(head, row->value.metadata, sizeof *head);
-    else
-        *head = (struct lt_offsets_group){ .uid = geteuid(), .gid = getegid(), .created_ms = now_ms };
+    if (!is_head(row) || row->value.metadata_size != sizeof *head ||
+        lt_topic_name_check(row->group, strlen(row->group)) < 0 || strlen(row->group) > LT_GROUP_NAME_MAX)
+        return false;
+    memcpy(head, row->value.metadata, sizeof *head);
+    return true;
 }
 
 /* rows[0..count) are all of one group. */
@@ -197,12 +216,10 @@ static int restore_group(struct lt_worker *w, const struct index *index, const s
 {
     struct lt_offsets_group head;
     int r = 0;
-    if (lt_topic_name_check(rows->group, strlen(rows->group)) < 0 ||
-        strlen(rows->group) > LT_GROUP_NAME_MAX) {
-        lt_worker_say(w, LT_LOG_WARN, "committed offsets of a group that has no name: %s", lt_fail_text());
+    for (size_t i = 0; !has_head(rows, &head) && i < count; i++)
+        lt_group_log_forget(w, rows[i].group, rows[i].log_id, rows[i].partition);
+    if (!has_head(rows, &head))
         return 0;
-    }
-    head_of(rows, &head);
     struct lt_kept_group *g = group_of(index, rows->group);
     if (g)
         r = lt_groups_room(g, 0, (uint32_t)count);
@@ -210,9 +227,9 @@ static int restore_group(struct lt_worker *w, const struct index *index, const s
         g = lt_groups_make_again(w, rows->group, &head, (uint32_t)count, &r);
     if (r < 0)
         return r;
-    g->filed.has_head = is_head(rows);
+    g->filed.has_head = true;
     g->filed.head = head;
-    for (size_t i = g->filed.has_head; r == 0 && i < count; i++)
+    for (size_t i = 1; r == 0 && i < count; i++)
         r = restore_place(g, index, &rows[i]);
     if (r == 0)
         lt_groups_settle(g);
@@ -255,10 +272,12 @@ static void compare_row(struct lt_worker *w, const struct index *index, const st
     }
     if (g)
         p = lt_groups_place(g, topic_of(index, row->log_id), row->partition);
-    if (p == LT_NOBODY) {
+    if (p == LT_NOBODY && g)
+        forget_log(w, index, row);
+    else if (p == LT_NOBODY)
         lt_group_log_forget(w, row->group, row->log_id, row->partition);
+    if (p == LT_NOBODY)
         return;
-    }
     const struct lt_group_place *place = lt_place_of(g, p);
     uint64_t offset = (uint64_t)row->value.offset;
     uint32_t text_size = place->metadata_offset == offset ? place->metadata_size : 0;
