@@ -214,6 +214,11 @@ struct bus *bus_start_in(const char *path, const char *const *options)
     return must(start(path, "LEAT_TEST_LEATD", NULL, options));
 }
 
+struct bus *bus_start_fault_in(const char *path, const char *kill, const char *const *options)
+{
+    return must(start(path, "LEAT_TEST_LEATD_FAULT", kill, options));
+}
+
 void bus_stop(struct bus *bus)
 {
     pid_t keeper = bus_status(bus).keeper_pid;

@@ -57,6 +57,7 @@ struct bus *bus_start_as(const char *program, const char *kill, const char *cons
 struct bus *bus_try_fault(const char *kill, const char *const *options);
 /* leatd on this directory, of an earlier bus or one that leatd is to make. */
 struct bus *bus_start_in(const char *path, const char *const *options);
+struct bus *bus_start_fault_in(const char *path, const char *kill, const char *const *options);
 /* SIGTERM; it ends with 0, and nobody answers any more. */
 void bus_stop(struct bus *bus);
 

@@ -1,7 +1,7 @@
 /* An idle bus uses no processor.
  *
- * Goal: ten clients that wait for records on a hundred partitions, and leatd's two processes, use no measurable time over ten
- * seconds.
+ * Goal: ten clients that wait for records on a hundred partitions, some of them members of a group, and leatd's two processes, use no
+ * measurable time over ten seconds; also when the topic has a log.
  * Method: user and system time of all twelve processes from /proc/PID/stat, in ticks, before and after. The ten seconds
  * are what is measured, so here, and only here, a test sleeps.
  */
@@ -55,7 +55,15 @@ ROLE(waiter)
 {
     leat_bus *bus = role_open();
     const leat_record *records;
-    leat_consumer *consumer = open_reader(bus, "t", NULL);
+    leat_consumer *consumer;
+    if (strcmp(role_arg(0), "member") == 0) {
+        leat_consumer_options options = LEAT_CONSUMER_OPTIONS;
+        options.group = "g";
+        CHECK_OK(leat_consumer_open(&consumer, bus, &options));
+        CHECK_OK(leat_consumer_subscribe(consumer, (const char *[]){ "t" }, 1));
+    } else {
+        consumer = open_reader(bus, "t", NULL);
+    }
     leat_producer *producer = open_producer(bus, "t", NULL);
     (void)producer;
     CHECK_EQ(leat_consumer_poll(consumer, 0, &records), 0);
@@ -75,15 +83,15 @@ ROLE(waiter)
     leat_close(bus);
 }
 
-TEST(idle_bus_with_ten_waiting_clients_uses_no_processor)
+static void be_idle(enum leat_level level)
 {
     struct bus *bus = bus_start();
-    bus_topic(bus, "t", .partitions = PARTITIONS);
+    bus_topic(bus, "t", .partitions = PARTITIONS, .level = level);
     struct child *waiters[WAITERS];
     pid_t pids[WAITERS + 2];
     struct usage before[WAITERS + 2], after;
     for (int i = 0; i < WAITERS; i++) {
-        waiters[i] = bus_spawn(bus, waiter, .args = { i % 3 == 2 ? "fd" : "poll" });
+        waiters[i] = bus_spawn(bus, waiter, .args = { i == 0 ? "member" : i % 3 == 2 ? "fd" : "poll" });
         child_expect(waiters[i], "ready");
         pids[i] = waiters[i]->pid;
     }
@@ -120,4 +128,14 @@ TEST(idle_bus_with_ten_waiting_clients_uses_no_processor)
     }
     leat_close(handle);
     bus_stop(bus);
+}
+
+TEST(idle_bus_with_ten_waiting_clients_uses_no_processor)
+{
+    be_idle(LEAT_RING);
+}
+
+TEST(idle_bus_with_a_log_uses_no_processor)
+{
+    be_idle(LEAT_DURABLE);
 }
