@@ -5,7 +5,7 @@
  *   meta                        two slots, written in turn: generation, start, reserved offsets, checkpoint
  *   00000000000000000000.log    segments, named by the offset of their first record
  *   00000000000000000000.idx    sparse index of a segment that is over; made again from the log when it is not right
- *   spare.new  meta.new  *.idx.new   unfinished; removed at the next start
+ *   spare.new  meta.new  index.new   unfinished; removed at the next start
  *
  * A segment is a head page and then batches, end to end, each on a multiple of 64, zeros behind the last.
  *
@@ -133,7 +133,7 @@ struct lt_index_head {
     uint64_t end_pos;      /* behind it */
     int64_t timestamp_max; /* of all records of the segment; INT64_MIN: none */
     uint64_t reserved;
-    uint64_t hash; /* XXH3-64 of all the above and of the entries */
+    uint64_t hash; /* XXH3-64 of the entries, seeded with that of all the above */
 };
 
 struct lt_index_entry {

@@ -89,7 +89,7 @@ const struct lt_index_entry *lt_index_by_time(const struct lt_index *index, int6
 
 /* ---- the file ---- */
 
-static uint64_t file_hash(const struct lt_index_head *head, const struct lt_index_entry *entries)
+uint64_t lt_index_hash(const struct lt_index_head *head, const struct lt_index_entry *entries)
 {
     uint64_t seed = XXH3_64bits(head, offsetof(struct lt_index_head, hash));
     return XXH3_64bits_withSeed(entries, head->entry_count * sizeof entries[0], seed);
@@ -119,7 +119,7 @@ int lt_index_write(const struct lt_store_dir *dir, const struct lt_index *index)
                                   .end_offset = index->end_offset,
                                   .end_pos = index->end_pos,
                                   .timestamp_max = index->timestamp_max };
-    head.hash = file_hash(&head, index->entries);
+    head.hash = lt_index_hash(&head, index->entries);
     lt_io_unlink(io, dir->fd, TEMPORARY);
     int fd = lt_io_open(io, dir->fd, TEMPORARY, O_RDWR | O_CREAT | O_EXCL);
     if (fd < 0)
@@ -148,7 +148,7 @@ static bool read_file(const struct lt_store_dir *dir, int fd, uint64_t base_offs
         return false;
     int64_t size = (int64_t)(head.entry_count * sizeof index->entries[0]);
     if (lt_io_read_all(dir->io, fd, index->entries, (size_t)size, sizeof head) != size ||
-        head.hash != file_hash(&head, index->entries))
+        head.hash != lt_index_hash(&head, index->entries))
         return false;
     index->base_offset = base_offset;
     index->end_offset = head.end_offset;

@@ -33,6 +33,8 @@ int lt_index_write(const struct lt_store_dir *dir, const struct lt_index *index)
 /* 1, or 0: absent, of another format, damaged, or of another segment. */
 int lt_index_read(const struct lt_store_dir *dir, uint64_t base_offset, uint64_t size_bytes,
                   struct lt_index *index);
+/* What the head's `hash` has to be. */
+uint64_t lt_index_hash(const struct lt_index_head *head, const struct lt_index_entry *entries);
 /* From the log, up to the first batch that is not valid or the offset `end`. */
 int lt_index_make(const struct lt_store_dir *dir, const struct lt_segment *segment, uint64_t end,
                   struct lt_index *index);

@@ -75,8 +75,7 @@ int lt_meta_create(const struct lt_store_dir *dir, const struct lt_meta_slot *me
     return error < 0 ? fail_io(dir, LT_META_NAME, "fsync of its directory", error) : 0;
 }
 
-/* 1: it is whole and ours; 0: it is not whole; or an error that says more than that. */
-static int check_slot(const struct lt_store_dir *dir, const struct lt_meta_slot *slot)
+int lt_meta_check(const struct lt_store_dir *dir, const struct lt_meta_slot *slot)
 {
     if (slot->magic != LT_META_MAGIC)
         return 0;
@@ -103,7 +102,7 @@ static int choose(const struct lt_store_dir *dir, const unsigned char *bytes, st
     for (int i = 0; i < 2; i++) {
         struct lt_meta_slot slot;
         memcpy(&slot, bytes + i * LT_STORE_PAGE, sizeof slot);
-        int whole = check_slot(dir, &slot);
+        int whole = lt_meta_check(dir, &slot);
         if (whole < 0)
             return whole;
         if (whole && (!found || slot.sequence > meta->sequence))

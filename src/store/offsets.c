@@ -211,8 +211,7 @@ static void seal_run(struct run *run, uint64_t pos, uint64_t durable_sequence)
     }
 }
 
-/* The entry at a place, or NULL. Whole, and nothing more is said. */
-static const struct lt_offsets_entry *entry_at(const unsigned char *bytes, uint64_t size, uint64_t pos)
+const struct lt_offsets_entry *lt_offsets_entry_at(const unsigned char *bytes, uint64_t size, uint64_t pos)
 {
     const struct lt_offsets_entry *entry = (const void *)(bytes + pos);
     if (pos + sizeof *entry > size || entry->magic != LT_OFFSETS_ENTRY_MAGIC || entry->bytes > size - pos ||
@@ -358,33 +357,39 @@ static int read_file(struct lt_offsets *offsets, int flags, unsigned char **byte
     return error;
 }
 
-static int check_head(struct lt_offsets *offsets, const unsigned char *bytes, uint64_t size)
+int lt_offsets_check(const char *path, const struct lt_offsets_head *head, uint64_t size)
+{
+    if (size < LT_STORE_PAGE || head->magic != LT_OFFSETS_MAGIC)
+        return lt_fail(LEAT_EFAILED, "%s/%s: %" PRIu64 " bytes, magic %016" PRIx64 ": not a file of offsets",
+                       path, LT_OFFSETS_NAME, size, head->magic);
+    if (head->version > LT_STORE_VERSION)
+        return lt_fail(LEAT_EVERSION, "%s/%s: written in format %u, this program knows up to %u", path,
+                       LT_OFFSETS_NAME, head->version, LT_STORE_VERSION);
+    if (head->hash != XXH3_64bits(head, offsetof(struct lt_offsets_head, hash)) || head->size_bytes > size ||
+        head->size_bytes < LT_STORE_PAGE)
+        return lt_fail(LEAT_EFAILED, "%s/%s: its head is damaged", path, LT_OFFSETS_NAME);
+    if (head->fingerprint != lt_store_fingerprint())
+        return lt_fail(LEAT_EVERSION,
+                       "%s/%s: format %u with fingerprint %016" PRIx64 ", expected %016" PRIx64, path,
+                       LT_OFFSETS_NAME, head->version, head->fingerprint, lt_store_fingerprint());
+    return 0;
+}
+
+static int take_head(struct lt_offsets *offsets, const unsigned char *bytes, uint64_t size)
 {
     struct lt_offsets_head head;
     memcpy(&head, bytes, sizeof head);
-    if (size < LT_STORE_PAGE || head.magic != LT_OFFSETS_MAGIC)
-        return lt_fail(LEAT_EFAILED, "%s/%s: %" PRIu64 " bytes, magic %016" PRIx64 ": not a file of offsets",
-                       offsets->path, LT_OFFSETS_NAME, size, head.magic);
-    if (head.version > LT_STORE_VERSION)
-        return lt_fail(LEAT_EVERSION, "%s/%s: written in format %u, this program knows up to %u",
-                       offsets->path, LT_OFFSETS_NAME, head.version, LT_STORE_VERSION);
-    if (head.hash != XXH3_64bits(&head, offsetof(struct lt_offsets_head, hash)) || head.size_bytes > size ||
-        head.size_bytes < LT_STORE_PAGE)
-        return lt_fail(LEAT_EFAILED, "%s/%s: its head is damaged", offsets->path, LT_OFFSETS_NAME);
-    if (head.fingerprint != lt_store_fingerprint())
-        return lt_fail(
-            LEAT_EVERSION, "%s/%s: format %u with fingerprint %016" PRIx64 ", expected %016" PRIx64,
-            offsets->path, LT_OFFSETS_NAME, head.version, head.fingerprint, lt_store_fingerprint());
+    int error = lt_offsets_check(offsets->path, &head, size);
     offsets->size_bytes = head.size_bytes;
     offsets->sequence = head.first_sequence;
-    return 0;
+    return error;
 }
 
 static int take_entries(struct lt_offsets *offsets, const unsigned char *bytes)
 {
     const struct lt_offsets_entry *entry;
     offsets->pos = LT_STORE_PAGE;
-    while ((entry = entry_at(bytes, offsets->size_bytes, offsets->pos)) &&
+    while ((entry = lt_offsets_entry_at(bytes, offsets->size_bytes, offsets->pos)) &&
            entry->sequence == offsets->sequence) {
         const unsigned char *group = (const unsigned char *)(entry + 1);
         int error = set_item(offsets, entry, group, group + entry->group_size);
@@ -401,7 +406,7 @@ static int look_behind(struct lt_offsets *offsets, const unsigned char *bytes, u
 {
     uint64_t claim = 0;
     for (uint64_t pos = offsets->pos; pos < offsets->size_bytes; pos += LT_BATCH_ALIGN) {
-        const struct lt_offsets_entry *entry = entry_at(bytes, offsets->size_bytes, pos);
+        const struct lt_offsets_entry *entry = lt_offsets_entry_at(bytes, offsets->size_bytes, pos);
         if (entry && entry->durable_sequence > claim)
             claim = entry->durable_sequence;
     }
@@ -453,7 +458,7 @@ static int recover(struct lt_offsets *offsets, unsigned how)
     if (error == 0)
         error = read_file(offsets, O_RDONLY | LT_IO_PAST_CACHE, &bytes, &size);
     if (error == 0)
-        error = check_head(offsets, bytes, size);
+        error = take_head(offsets, bytes, size);
     if (error == 0)
         error = take_entries(offsets, bytes);
     if (error == 0)

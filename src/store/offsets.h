@@ -46,6 +46,10 @@ struct lt_offsets;
  * LEAT_EVERSION, LEAT_EFAILED (damaged below what was durable; the text says where). */
 int lt_offsets_open(struct lt_io *io, int dir_fd, const char *path, uint64_t bytes, uint32_t token_tag,
                     unsigned how, struct lt_offsets **offsets);
+/* The head of such a file of that size. 0, LEAT_EVERSION or LEAT_EFAILED. */
+int lt_offsets_check(const char *path, const struct lt_offsets_head *head, uint64_t size);
+/* The entry at a place of a file that is in memory, whole, or NULL. */
+const struct lt_offsets_entry *lt_offsets_entry_at(const unsigned char *bytes, uint64_t size, uint64_t pos);
 /* With nothing under way. What was put and not sealed is lost. */
 void lt_offsets_close(struct lt_offsets *offsets);
 

@@ -122,8 +122,8 @@ int lt_segment_name_spare(const struct lt_store_dir *dir, const struct lt_segmen
 
 /* ---- opening ---- */
 
-static int check_head(const struct lt_store_dir *dir, const char *name, const struct lt_segment_head *head,
-                      uint64_t base_offset, uint64_t size)
+int lt_segment_check(const struct lt_store_dir *dir, const char *name, const struct lt_segment_head *head,
+                     uint64_t base_offset, uint64_t size)
 {
     if (head->magic != LT_SEGMENT_MAGIC)
         return lt_fail(LEAT_EFAILED, "%s/%s: not a segment: magic %016" PRIx64, dir->path, name, head->magic);
@@ -164,7 +164,8 @@ static int read_head(const struct lt_store_dir *dir, const char *name, uint64_t 
     memset(page, 0, LT_STORE_PAGE);
     int64_t n = lt_io_read_all(io, segment->fd, page, LT_STORE_PAGE, 0);
     const struct lt_segment_head *head = (const struct lt_segment_head *)(void *)page;
-    error = n < 0 ? fail_io(dir, name, "read", (int)n) : check_head(dir, name, head, base_offset, stat.size);
+    error = n < 0 ? fail_io(dir, name, "read", (int)n)
+                  : lt_segment_check(dir, name, head, base_offset, stat.size);
     segment->base_offset = base_offset;
     segment->size_bytes = head->size_bytes;
     segment->previous_timestamp_max = head->previous_timestamp_max;

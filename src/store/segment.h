@@ -45,6 +45,9 @@ int lt_segment_name_spare(const struct lt_store_dir *dir, const struct lt_segmen
 /* Opens by name, checks the head. 0; LEAT_EVERSION (newer than this program), LEAT_EFAILED (damaged), LEAT_EIO. */
 int lt_segment_open(const struct lt_store_dir *dir, uint64_t base_offset, int flags,
                     struct lt_segment *segment);
+/* The head of a file of that name and size. 0, LEAT_EVERSION or LEAT_EFAILED. */
+int lt_segment_check(const struct lt_store_dir *dir, const char *name, const struct lt_segment_head *head,
+                     uint64_t base_offset, uint64_t size);
 
 /* --- scan --- */
 

@@ -114,7 +114,7 @@ static int check_values(const char *dir_path, const struct lt_topicfile *file)
     return 0;
 }
 
-static int check(const char *dir_path, const struct lt_topicfile *file, int64_t got)
+int lt_topicfile_check(const char *dir_path, const struct lt_topicfile *file, int64_t got)
 {
     /* What tells versions apart stands in front of all that a later version may change. */
     if (got < (int64_t)HASHED || file->magic != LT_TOPICFILE_MAGIC)
@@ -143,5 +143,6 @@ int lt_topicfile_read(struct lt_io *io, int dir_fd, const char *dir_path, struct
         return fail_io(dir_path, LT_TOPICFILE_NAME, "open", fd);
     int64_t got = lt_io_read_all(io, fd, file, sizeof *file, 0);
     lt_io_close(io, fd);
-    return got < 0 ? fail_io(dir_path, LT_TOPICFILE_NAME, "read", (int)got) : check(dir_path, file, got);
+    return got < 0 ? fail_io(dir_path, LT_TOPICFILE_NAME, "read", (int)got)
+                   : lt_topicfile_check(dir_path, file, got);
 }

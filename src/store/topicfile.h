@@ -50,5 +50,7 @@ int lt_topicfile_write(struct lt_io *io, int dir_fd, const char *dir_path, struc
 /* Reads and checks: every field is in its range afterwards. 0; 1: there is none; LEAT_EVERSION (newer than this program, or another
  * build's); LEAT_EFAILED (damaged); LEAT_EIO. */
 int lt_topicfile_read(struct lt_io *io, int dir_fd, const char *dir_path, struct lt_topicfile *file);
+/* The check alone, of a file of which `got` bytes could be read. */
+int lt_topicfile_check(const char *dir_path, const struct lt_topicfile *file, int64_t got);
 
 #endif
