@@ -2,7 +2,7 @@
 //!
 //! | step          | does                                                                                    |
 //! |---------------|-----------------------------------------------------------------------------------------|
-//! | install       | (default) libleat.so, libleat.a, leat.h, leat.pc, leatd, leat, man pages into --prefix   |
+//! | install       | (default) libleat.so, libleat.a, leat.h, leat.pc, leatd, leat, leat-dump, man pages into --prefix |
 //! | run           | runs the leat command line tool with ARGS                                               |
 //! | demo          | a pipeline of orders to watch: tools/demo/main.c; ARGS: [--seconds N] [--rate N]         |
 //! |               | [--quick] [--sink sqlite|postgres] [--keep DIR] [--postgres CONNECTION]                 |
@@ -84,6 +84,9 @@ const c_flags = [_][]const u8{
 /// The floors, bottom up; leatd without its main, so that a library can host a bus and tests can call it.
 const core_dirs = [_][]const u8{ "src/base", "src/shm", "src/store", "src/group", "src/client", "src/leatd" };
 
+/// What leat-dump takes of leat's own files.
+const dump_needs = [_][]const u8{"tools/leat/json.c"};
+
 /// How one build of the core and all that is linked with it differs from another.
 const Variant = struct {
     optimize: std.builtin.OptimizeMode,
@@ -100,6 +103,7 @@ const Kit = struct {
     core: *Compile = undefined,
     leatd: *Compile = undefined,
     leat: *Compile = undefined,
+    dump: *Compile = undefined,
 
     fn of(b: *std.Build, target: std.Build.ResolvedTarget, variant: Variant) Kit {
         var kit: Kit = .{ .b = b, .target = target, .variant = variant };
@@ -107,6 +111,8 @@ const Kit = struct {
         kit.leatd = program(kit, "leatd", &.{"src/leatd/main.c"});
         kit.leat = program(kit, "leat", sources(b, "tools/leat", .all));
         linkStatic(kit.leat, "jansson"); // reads JSON
+        kit.dump = program(kit, "leat-dump", sources(b, "tools/leat-dump", .all));
+        addC(kit.dump.root_module, &dump_needs);
         return kit;
     }
 };
@@ -283,11 +289,11 @@ fn together(b: *std.Build, programs: []const *Compile) LazyPath {
 
 fn installAll(kit: Kit) void {
     const b = kit.b;
-    for ([_]*Compile{ core(kit, .dynamic), kit.core, kit.leatd, kit.leat }) |artefact| b.installArtifact(artefact);
+    for ([_]*Compile{ core(kit, .dynamic), kit.core, kit.leatd, kit.leat, kit.dump }) |artefact| b.installArtifact(artefact);
     b.getInstallStep().dependOn(&b.addInstallHeaderFile(b.path("include/leat.h"), "leat.h").step);
     const pc = b.addWriteFiles().add("leat.pc", pkgConfig(b));
     b.getInstallStep().dependOn(&b.addInstallLibFile(pc, "pkgconfig/leat.pc").step);
-    for ([_][]const u8{ "include", "src", "src/client", "src/leatd", "tools/leat", "bench" }) |dir|
+    for ([_][]const u8{ "include", "src", "src/client", "src/leatd", "tools/leat", "tools/leat-dump", "bench" }) |dir|
         installManPages(b, dir);
 }
 
@@ -352,8 +358,9 @@ fn addTyped(run: *Run) void {
 fn addSurroundings(run: *Run, plain: Kit, fault: Kit) void {
     const b = plain.b;
     for ([_]Kit{ plain, fault }, [_][]const u8{ "", "_FAULT" }) |kit, suffix| {
-        const bin = together(b, &.{ kit.leatd, kit.leat });
+        const bin = together(b, &.{ kit.leatd, kit.leat, kit.dump });
         run.addPrefixedFileArg(b.fmt("--env=LEAT_TEST_LEATD{s}=", .{suffix}), bin.path(b, "leatd"));
+        run.addPrefixedFileArg(b.fmt("--env=LEAT_TEST_DUMP{s}=", .{suffix}), bin.path(b, "leat-dump"));
         run.addPrefixedFileArg(b.fmt("--env=LEAT_TEST_LEAT{s}=", .{suffix}), bin.path(b, "leat"));
         const files = list(b, "tests/programs", isCOrCpp);
         if (files.len == 0) continue;
@@ -383,6 +390,10 @@ fn testPrograms(kit: Kit, kind: Kind) []const *Compile {
         exe.* = program(kit, b.fmt("{s}_{s}", .{ @tagName(kind), std.fs.path.stem(file) }), &.{file});
         exe.*.root_module.addIncludePath(b.path("tests/lib"));
         exe.*.root_module.linkLibrary(lib);
+        if (std.mem.endsWith(u8, file, "unit/dump_test.c")) { // the walkers themselves
+            addC(exe.*.root_module, sources(b, "tools/leat-dump", .all_but_main));
+            addC(exe.*.root_module, &dump_needs);
+        }
         if (std.mem.endsWith(u8, file, "/demo_test.c")) linkStatic(exe.*, "sqlite3"); // it counts for itself
     }
     return programs;

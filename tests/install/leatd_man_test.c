@@ -1,6 +1,6 @@
-/* The examples of leatd(8) and leatd.conf(5), from where they are installed.
+/* The examples of leatd(8), leat-dump(1) and leatd.conf(5), from where they are installed.
  *
- * Goal: what a reader copies from a page works. Method: the "$ " lines of leatd(8) are run by a shell; leatd is started with
+ * Goal: what a reader copies from a page works. Method: the "$ " lines of the first two are run by a shell; leatd is started with
  * the file of leatd.conf(5), and what that says is looked for in a topic that creates itself.
  */
 #include "test.h"
@@ -57,15 +57,25 @@ static void run(const char *script)
         FAIL("wait status %d from:\n%s", status, script);
 }
 
-TEST(session_of_leatd_8_runs)
+static void run_session_of(const char *page)
 {
     const char *script = "";
-    char *line, *rest = example_of("leatd.8");
+    char *line, *rest = example_of(page);
     while ((line = strsep(&rest, "\n")))
         if (strncmp(line, "$ ", 2) == 0)
             script = text("%s%s\n", script, line + 2);
     CHECK(*script);
     run(script);
+}
+
+TEST(session_of_leatd_8_runs)
+{
+    run_session_of("leatd.8");
+}
+
+TEST(session_of_leat_dump_1_runs)
+{
+    run_session_of("leat-dump.1");
 }
 
 TEST(file_of_leatd_conf_5_is_what_leatd_reads)
