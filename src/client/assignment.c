@@ -114,12 +114,30 @@ static int fetch_page(leat_consumer *c, uint32_t *version)
     return m->row_count < answer->total;
 }
 
+/* What leatd has written down for us. false: it has to be asked. */
+static bool read_news(leat_consumer *c, uint32_t *version)
+{
+    struct lt_member *m = c->member;
+    struct lt_news_head head;
+    /* [group.version] acquire: the news are at least as new. With newer ones the version is still to come, and is met then. */
+    *version = lt_load_acquire32(&m->word->version);
+    if (room_for_rows(m, LT_NEWS_ROWS) < 0 ||
+        !lt_news_read(&c->handle.bus->coordinator->news[c->bell_number], &head, m->rows) ||
+        head.serial != m->serial || (int32_t)(head.version - *version) < 0)
+        return false;
+    m->row_count = head.count;
+    m->generation = head.generation;
+    m->sync_flags = head.flags;
+    return true;
+}
+
 static int fetch(leat_consumer *c, uint32_t *version)
 {
     struct lt_member *m = c->member;
-    int r = 1;
-    m->row_count = 0;
     lt_point("member.sync");
+    int r = read_news(c, version) ? 0 : 1;
+    if (r != 0)
+        m->row_count = 0;
     for (int tries = 0; r > 0; tries++) {
         r = tries < PAGE_TRIES ? fetch_page(c, version)
                                : lt_fail(LEAT_EPROTO, "group \"%s\": an assignment that never stands still",

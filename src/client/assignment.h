@@ -1,6 +1,6 @@
-/* assignment: what leatd assigns to a member: asking for it (SYNC), letting go of what is to go, taking over what is new.
+/* assignment: what leatd assigns to a member: reading it (news, or SYNC), letting go of what is to go, taking over what is new.
  *
- *   rows of SYNC against cursors:   another grant       lost: on_lost, close
+ *   rows against         cursors:   another grant       lost: on_lost, close
  *                                   asked back, or gone revoked: commit (auto), on_revoked, RELEASE; it stays as a standby
  *                                   the same            stays
  *                                   no cursor           taken: a standby's reader, or a new one; placed; on_assigned

@@ -292,28 +292,6 @@ int lt_groups_leave(struct lt_worker *w, struct lt_conn *conn, const void *body,
 
 /* --- sync and release --- */
 
-/* It owns it, or will as soon as its owner has let go. */
-static bool is_of(const struct lt_group *machine, uint32_t p, uint32_t m)
-{
-    const struct lt_group_part *part = &machine->parts[p];
-    return part->topic_id != 0 && (part->owner == m || (part->target == m && part->owner != LT_NOBODY));
-}
-
-static void fill_row(struct lt_kept_group *g, uint32_t p, uint32_t m, struct lt_group_sync_row *row)
-{
-    const struct lt_group_part *part = &g->machine.parts[p];
-    const struct lt_group_place *place = lt_place_of(g, p);
-    uint32_t flags = LT_SYNC_COMING;
-    if (part->owner == m)
-        flags = (part->release ? LT_SYNC_RELEASE : 0) | (place->fresh ? LT_SYNC_FRESH : 0) |
-                (lt_groups_is_listed(g, p, m) ? LT_SYNC_LISTED : 0);
-    *row = (struct lt_group_sync_row){ .topic_id = part->topic_id,
-                                       .partition = part->partition,
-                                       .flags = flags,
-                                       .grant = place->grant,
-                                       .committed = place->committed };
-}
-
 int lt_groups_sync(struct lt_worker *w, struct lt_conn *conn, const void *body, uint32_t body_bytes,
                    void *out, uint32_t out_room, uint32_t *size)
 {
@@ -333,8 +311,8 @@ int lt_groups_sync(struct lt_worker *w, struct lt_conn *conn, const void *body, 
                                             .state = machine->state,
                                             .flags = machine->leader == m ? LT_SYNC_COMPUTE : 0 };
     for (uint32_t p = 0; p < machine->part_room; p++)
-        if (is_of(machine, p, m) && reply->total++ >= sync->from && rows != room)
-            fill_row(g, p, m, &reply->rows[rows++]);
+        if (lt_groups_concerns(g, p, m) && reply->total++ >= sync->from && rows != room)
+            reply->rows[rows++] = lt_groups_row(g, p, m);
     *size = (uint32_t)(sizeof *reply + rows * sizeof *reply->rows);
     return (int)rows;
 }

@@ -214,8 +214,10 @@ static void gone(void *user, uint32_t m, enum lt_group_why why)
                       lt_group_why(why));
     }
     if (agent->bell < LT_BELLS && g->w->group_of_bell[agent->bell] == g &&
-        g->w->seat_of_bell[agent->bell] == m)
+        g->w->seat_of_bell[agent->bell] == m) {
         g->w->group_of_bell[agent->bell] = NULL;
+        lt_groups_no_news(g, m);
+    }
     for (uint32_t p = 0; agent->gates && p < g->machine.part_room; p++)
         knock_part(g, p); /* producers may have waited for it */
     lt_point("group.gone");
@@ -229,15 +231,11 @@ static void generation(void *user, uint64_t number)
     g->head->generation = number;
 }
 
+/* Those who wait for it come first: what can be done behind that is (lt_groups_settle). */
 static void tell(void *user, uint32_t m)
 {
     struct lt_kept_group *g = user;
-    uint32_t bell = g->agents[m].bell;
-    struct lt_member_word *word = &g->w->coordinator->members[bell];
-    /* [group.version] release, then the bell as any waker: the member looks at this word before it sleeps. */
-    lt_store_release32(&word->version, word->version + 1);
-    lt_fence_light();
-    lt_bell_ring(&g->w->bells->bells[bell]);
+    g->agents[m].to_tell = g->has_news = true;
 }
 
 static void *room(void *user, int which, size_t bytes)
@@ -274,14 +272,22 @@ static void say_owners(const struct lt_kept_group *g, char *text, size_t size)
 static void settled(void *user, enum lt_group_why why, int64_t took_ns)
 {
     struct lt_kept_group *g = user;
-    char text[TEXT_BYTES];
-    took_ns += since_event(g);
-    g->head->last_rebalance_us = (uint64_t)took_ns / 1000;
+    g->settled_why = why;
+    g->settled_ns = took_ns + since_event(g);
+    g->head->last_rebalance_us = (uint64_t)g->settled_ns / 1000;
     g->head->rebalances++;
+}
+
+static void say_settled(struct lt_kept_group *g)
+{
+    char text[TEXT_BYTES];
+    if (g->settled_why == LT_WHY_NONE)
+        return;
     say_owners(g, text, sizeof text);
     lt_worker_say(g->w, LT_LOG_INFO, "group %s: generation %llu, %s, %lld us: %s", g->name,
-                  (unsigned long long)g->machine.generation, lt_group_why(why), (long long)took_ns / 1000,
-                  text[0] ? text : "no members");
+                  (unsigned long long)g->machine.generation, lt_group_why(g->settled_why),
+                  (long long)g->settled_ns / 1000, text[0] ? text : "no members");
+    g->settled_why = LT_WHY_NONE;
 }
 
 static const struct lt_group_hooks hooks = { .fence = fence,
@@ -341,6 +347,8 @@ void lt_groups_settle(struct lt_kept_group *g)
 {
     g->changes++; /* somebody asked for this step, so something is new */
     int64_t machine_ns = lt_group_step(&g->machine, g->now_ns);
+    lt_groups_tell(g);
+    say_settled(g);
     bool is_empty = g->machine.member_count == 0;
     if (!is_empty)
         g->head->empty_since_ms = 0;

@@ -2,6 +2,7 @@
  *
  *   groups.c          the table, pages, what the machine's hooks do, deaths, time, adoption
  *   group_topics.c    subscriptions: names to topics to parts
+ *   group_news.c      what members are told
  *   group_requests.c  what members and others ask
  *
  * A member is a consumer, known by its bell; index m is its place in machine.members, in agents and, as a seat, in the page. A part is
@@ -23,6 +24,8 @@ struct lt_agent {
     uint32_t serial;       /* 0: no member */
     uint64_t polls;
     bool gates;
+    bool to_tell; /* behind this step */
+    uint32_t news_rows;
     int64_t polled_ns; /* when the count was last seen to move */
     int64_t max_poll_interval_ns, session_timeout_ns;
     char id[128];
@@ -71,6 +74,9 @@ struct lt_kept_group {
     uint32_t *proposed;      /* [proposed_room] by part; targets once all of it is there */
     uint32_t proposed_room;
     struct lt_filed filed;
+    bool has_news;                 /* for some agent */
+    enum lt_group_why settled_why; /* to be said when they are told; LT_WHY_NONE: nothing */
+    int64_t settled_ns;
     int64_t now_ns;      /* of the event that is being taken */
     int64_t deadline_ns; /* look again then; 0: never */
 };
@@ -134,6 +140,13 @@ uint32_t lt_groups_place(struct lt_kept_group *g, uint32_t topic_id, uint32_t pa
 uint32_t lt_groups_add_place(struct lt_kept_group *g, uint32_t topic_id, uint32_t partition, bool fresh);
 /* The partition is not the group's any more: its topic is gone. */
 void lt_groups_drop_place(struct lt_kept_group *g, uint32_t p);
+
+/* group_news.c: tells those whose agents say so; none any more for a member that is gone. */
+void lt_groups_tell(struct lt_kept_group *g);
+void lt_groups_no_news(struct lt_kept_group *g, uint32_t m);
+/* Whether a part is among what a member is told of, and as what. */
+bool lt_groups_concerns(const struct lt_kept_group *g, uint32_t p, uint32_t m);
+struct lt_group_sync_row lt_groups_row(struct lt_kept_group *g, uint32_t p, uint32_t m);
 
 /* group_topics.c: sets the agent's subscription. `peer` may read them; LEAT_EPERM for one that it may not and asked for by name. */
 int lt_groups_subscribe(struct lt_kept_group *g, uint32_t m, const struct lt_peer *peer, const char *names,

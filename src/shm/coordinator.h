@@ -7,6 +7,7 @@
 #define LT_SHM_COORDINATOR_H
 
 #include "shm/bell.h"
+#include "shm/news.h"
 #include "shm/region.h"
 #include "shm/topic.h"
 
@@ -38,7 +39,7 @@ struct lt_bell_entry {
 
 /* What a member of a group watches: one for each bell. */
 struct lt_member_word {
-    uint32_t version; /* [group.version] +1: something has changed for this member: ask (LT_MSG_GROUP_SYNC) */
+    uint32_t version; /* [group.version] +1: something has changed for this member: see its news */
     uint32_t fence;   /* [group.fence] +1: this member was evicted; a commit that sees it does not count */
 };
 
@@ -63,6 +64,7 @@ struct lt_coordinator {
     struct lt_bell_entry bells[LT_BELLS];
     struct lt_client_entry clients[LT_CLIENTS_MAX]; /* [0] is leatd itself */
     struct lt_member_word members[LT_BELLS];
+    struct lt_news news[LT_BELLS]; /* written before `version` */
 };
 
 #endif

@@ -155,7 +155,7 @@
     AT(lt_client_entry, program, 32)         \
     AT(lt_client_entry, client_id, 64)       \
     AT(lt_client_entry, quarantined, 160)    \
-    SIZE(lt_coordinator, 213184)             \
+    SIZE(lt_coordinator, 1065152)            \
     AT(lt_coordinator, bus_id, 64)           \
     AT(lt_coordinator, incarnation, 72)      \
     AT(lt_coordinator, topics_seq, 80)       \
@@ -171,6 +171,14 @@
     AT(lt_coordinator, groups_restored, 132) \
     AT(lt_coordinator, clients, 8384)        \
     AT(lt_coordinator, members, 204992)      \
+    AT(lt_coordinator, news, 213184)         \
+    SIZE(lt_news, 832)                       \
+    AT(lt_news, seq, 0)                      \
+    AT(lt_news, version_count, 8)            \
+    AT(lt_news, serial_flags, 16)            \
+    AT(lt_news, generation, 24)              \
+    AT(lt_news, rows, 64)                    \
+    IS(LT_NEWS_ROWS, 32)                     \
     SIZE(lt_member_word, 8)                  \
     AT(lt_member_word, version, 0)           \
     AT(lt_member_word, fence, 4)             \
@@ -316,6 +324,9 @@ WHOLE_LINES(lt_reader);
 WHOLE_LINES(lt_member_box);
 ON_A_LINE(lt_mailbox, members);
 ON_A_LINE(lt_coordinator, members);
+ON_A_LINE(lt_coordinator, news);
+WHOLE_LINES(lt_news);
+_Static_assert(sizeof(struct lt_group_sync_row) % sizeof(uint64_t) == 0, "news go word by word");
 ON_A_LINE(lt_mailbox, lease);
 ON_A_LINE(lt_mailbox, counters);
 ON_A_LINE(lt_mailbox, readers_used);

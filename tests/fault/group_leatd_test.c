@@ -13,7 +13,8 @@
 static const char *const points[] = { "group.seat",  "group.grant",       "group.grant.after",
                                       "group.save",  "group.take",        "group.take.after",
                                       "group.fence", "group.fence.after", "group.gone",
-                                      "group.page",  "adopt.groups",      "group.list" };
+                                      "group.page",  "adopt.groups",      "group.list",
+                                      "group.news",  "group.tell" };
 enum { POINTS = sizeof points / sizeof *points, SESSION_MS = 60000 };
 
 static const char *const pattern = "^t[0-9]?$";
@@ -97,9 +98,9 @@ static bool is_here(const char *name)
 
 TEST(every_point_of_the_coordinator_is_in_the_table)
 {
-    static const char *const files[] = { "groups.c", "group_topics.c", "group_requests.c" };
+    static const char *const files[] = { "groups.c", "group_topics.c", "group_news.c", "group_requests.c" };
     int found = 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         char line[512], name[64];
         FILE *source = fopen(text("%s/src/leatd/%s", test_program("LEAT_TEST_ROOT"), files[i]), "r");
         CHECK(source);
