@@ -426,6 +426,18 @@ ROLE(writes)
     leat_close(bus);
 }
 
+/* Until the bus is gone. */
+ROLE(writes_on)
+{
+    leat_bus *bus = role_open();
+    leat_producer *producer = open_producer(bus, "t", NULL);
+    leat_record record = { .value = "x", .value_size = 1 };
+    say("on");
+    while (leat_producer_send(producer, &record, NULL) >= 0)
+        ;
+    hear("never");
+}
+
 TEST(ring_that_is_written_at_full_speed_is_never_called_damaged)
 {
     struct bus *bus = bus_start();
@@ -461,6 +473,37 @@ TEST(ring_of_a_stopped_worker_is_read_from_its_descriptor)
     logdir_write(in("copy"), bytes, 100);
     CHECK_DUMP(1, "unreadable", "--ring-file", in("copy"));
     CHECK_DUMP(3, "not a region of leat", "--ring-file", test_program("LEAT_TEST_DUMP"));
+}
+
+/* ---- the log of a real bus ---- */
+
+TEST(log_of_a_bus_is_whole_while_it_runs_and_after_it_has_stopped)
+{
+    struct bus *bus = bus_start();
+    const char *data = text("%s/data", bus->path);
+    bus_topic(bus, "t", .partitions = 2, .level = LEAT_DURABLE, .segment_bytes = 64 << 10);
+    struct child *writer = bus_spawn(bus, writes);
+    child_expect(writer, "on");
+    for (int i = 0; i < 20; i++)
+        CHECK_DUMP(0, "ok: settings of t, 2 partitions", "--verify", data);
+    child_tell(writer, "enough");
+    child_end(writer);
+    bus_stop(bus);
+    CHECK_DUMP(0, "topics/t/0: ok: ", data);
+    CHECK(strstr(output, ", closed in order\n") && strstr(output, "batch pos=4096"));
+    CHECK_DUMP(0, "data/topics/t/1: ok: ", "--verify", bus->path);
+}
+
+TEST(log_of_a_bus_that_was_killed_is_at_most_torn)
+{
+    struct bus *bus = bus_start();
+    bus_topic(bus, "t", .level = LEAT_DURABLE, .segment_bytes = 64 << 10);
+    struct child *writer = bus_spawn(bus, writes_on);
+    child_expect(writer, "on");
+    bus_kill_both(bus);
+    CHECK_DUMP(0, "ok: settings of t, 1 partitions", "--verify", text("%s/data", bus->path));
+    CHECK(!strstr(output, "closed in order") || strstr(output, "not closed in order"));
+    child_kill(writer);
 }
 
 /* ---- arguments ---- */
