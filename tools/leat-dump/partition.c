@@ -219,7 +219,7 @@ static void judge_segment(struct partition *part, uint32_t i, const struct fit *
     bool before_point = part->meta_whole && part->segments[i].base_offset < part->meta.point_base;
     if (part->meta_whole && part->segments[i].base_offset < part->meta.start_offset)
         dump_say(part->dump, DUMP_TORN,
-                 "lies below the log's start, %" PRIu64 ", and is removed at the next one",
+                 "lies below the log's start, %" PRIu64 ", and is removed at the next start",
                  part->meta.start_offset);
     else if (before_point && next && found->end_offset != next->base_offset)
         dump_say(part->dump, DUMP_DAMAGED,
