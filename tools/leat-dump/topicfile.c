@@ -1,5 +1,6 @@
 /* topicfile: a topic's settings. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -21,6 +22,8 @@ static void print(struct dump *dump, const struct lt_topicfile *topic)
                              *const on_full[] = { "block", "overwrite", "error" },
                              *const partitioners[] = { "0", "xxh3", "murmur2" };
     uint64_t kept = topic->retention_bytes;
+    char mode[16];
+    snprintf(mode, sizeof mode, "%04o", topic->mode);
     out_begin(dump, "topic");
     out_uint(dump, "version", topic->version);
     out_hex(dump, "fingerprint", topic->fingerprint);
@@ -37,7 +40,7 @@ static void print(struct dump *dump, const struct lt_topicfile *topic)
     out_time(dump, "created", (int64_t)topic->created_ms);
     out_uint(dump, "uid", topic->uid);
     out_uint(dump, "gid", topic->gid);
-    out_uint(dump, "mode", topic->mode);
+    out_text(dump, "mode", mode);
     out_uint(dump, "map_epoch", topic->map_epoch);
     out_end(dump);
 }
