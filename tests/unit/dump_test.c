@@ -79,7 +79,7 @@ static void damage(unsigned char *bytes, size_t size)
 
 TEST(flipped_bytes_in_files_never_stop_a_walk)
 {
-    char log[4096], groups[4096];
+    char log[512], groups[512];
     snprintf(log, sizeof log, "%s/log", test_dir());
     snprintf(groups, sizeof groups, "%s/groups", test_dir());
     logdir_make(log, 150, false);
@@ -151,7 +151,7 @@ TEST(sound_files_are_called_so)
 /* What it looks at stays as it is: names, sizes, bytes. */
 TEST(nothing_is_changed_by_looking)
 {
-    char log[4096];
+    char log[512];
     snprintf(log, sizeof log, "%s", in(test_dir(), "log"));
     logdir_make(log, 100, false);
     logdir_write(in(log, "spare.new"), "x", 1);
