@@ -120,7 +120,7 @@ void lt_config_init(struct lt_config *config)
     config->partitioner = LEAT_XXH3;
     config->mode = 0660;
     config->level = LEAT_RING;
-    config->log = 0;
+    config->log = 1;
     config->segment_bytes = 16ull << 20;
     config->retention_bytes = UINT64_MAX;
     config->retention_ms = -1;

@@ -314,6 +314,8 @@ void bus_topic_as(const struct bus *bus, const char *name, leat_topic_options op
         options.partitioner = LEAT_XXH3;
     if (options.mode == 0)
         options.mode = 0660;
+    if (options.level == LEAT_RING && options.segment_bytes == 0)
+        options.no_log = 1;
     if (options.retention_bytes == 0)
         options.retention_bytes = -1;
     if (options.retention_ms == 0)

@@ -80,7 +80,8 @@ void pid_wait_gone(pid_t pid);
 
 /* ---- topics, counters, handles of the test itself ---- */
 
-/* bus_topic(bus, "t", .partitions = 4): with 64 KiB (512 records) a partition unless said otherwise. */
+/* bus_topic(bus, "t", .partitions = 4): with 64 KiB (512 records) a partition unless said otherwise, and
+ * without a log unless .level or .segment_bytes asks for one. */
 #define bus_topic(bus, name, ...) \
     bus_topic_as(bus, name, (leat_topic_options){ BUS_TOPIC_DEFAULTS, ##__VA_ARGS__ })
 #define BUS_TOPIC_DEFAULTS .size = sizeof(leat_topic_options)
