@@ -269,7 +269,7 @@ TEST(topic_is_described_as_it_was_created)
     CHECK_STR(info->topic, "orders.v1_x-2");
     CHECK_EQ(info->partition_count, 3);
     CHECK_EQ(info->level, LEAT_RING);
-    CHECK_EQ(info->log, 0);
+    CHECK_EQ(info->log, 1);
     CHECK_EQ(info->on_full, LEAT_ERROR);
     CHECK_EQ(info->partitioner, LEAT_MURMUR2);
     CHECK_EQ(info->ring_bytes, 128 << 10);

@@ -241,7 +241,7 @@ TEST(synchronous_commit_in_on_revoked_lands)
 TEST(asynchronous_commit_is_on_the_disk_about_a_second_later)
 {
     struct bus *bus = bus_start("--log", "yes");
-    bus_topic(bus, "t");
+    bus_topic(bus, "t", .segment_bytes = 1 << 20);
     leat_bus *handle = bus_open(bus);
     send(handle, 20);
     leat_consumer *consumer = join(handle, options_of("g"));
@@ -272,7 +272,7 @@ TEST(asynchronous_commit_is_on_the_disk_about_a_second_later)
 TEST(clean_stop_keeps_what_members_have_committed)
 {
     struct bus *bus = bus_start("--log", "yes");
-    bus_topic(bus, "t", .partitions = 2);
+    bus_topic(bus, "t", .partitions = 2, .segment_bytes = 1 << 20);
     leat_bus *handle = bus_open(bus);
     send(handle, 10);
     leat_consumer *consumer = join(handle, options_of("g"));

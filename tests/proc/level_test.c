@@ -120,7 +120,7 @@ TEST(nothing_is_visible_before_it_is_durable)
 TEST(producer_waits_for_more_than_its_topic_and_readers_do_not)
 {
     struct bus *bus = bus_start("--log", "yes");
-    bus_topic(bus, "t", .level = LEAT_RING);
+    bus_topic(bus, "t", .level = LEAT_RING, .segment_bytes = 1 << 20);
     leat_bus *handle = bus_open(bus);
     for (int level = LEAT_WRITTEN; level <= LEAT_DURABLE; level++) {
         leat_producer_options options = LEAT_PRODUCER_OPTIONS;
@@ -433,7 +433,7 @@ TEST(group_is_drained_when_gaps_at_the_end_are_acknowledged)
 TEST(produce_waits_for_the_level_that_it_is_told)
 {
     struct bus *bus = bus_start("--log", "yes");
-    bus_topic(bus, "t", .level = LEAT_RING);
+    bus_topic(bus, "t", .level = LEAT_RING, .segment_bytes = 1 << 20);
     bus_topic(bus, "d", .level = LEAT_DURABLE);
     bus_topic(bus, "none", .no_log = 1);
     struct said said = leat(bus, "a\nb\n", "produce", "t", "--level", "durable", "-f", "%o\\n");
