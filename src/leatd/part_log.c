@@ -255,7 +255,7 @@ static bool append_all(struct lt_part_log *l, struct lt_stages *stages, struct l
     struct lt_io_op op;
     bool moved = false;
     l->step_bytes = l->step_offsets = 0;
-    if (lt_plog_end(l->log) < l->copied && !l->stage) {
+    if (lt_plog_end(l->log) < l->copied && !l->stage && has_room(l, ops)) {
         pthread_mutex_lock(&l->lock);
         int r = lt_plog_skip(l->log, l->copied, &op);
         if (r == LT_PLOG_SYNC)
@@ -504,12 +504,13 @@ void lt_part_log_open(struct lt_part_log *l, unsigned how)
     int r = lt_data_open_log(l->w, l->part, how, &log);
     if (r == 0) {
         lt_part_log_begin(l, log);
-        return;
+    } else {
+        char why[LT_REASON_MAX];
+        snprintf(why, sizeof why, "%s", lt_fail_text());
+        say_state(l, LT_PLOG_FAILED, r, why);
     }
-    char why[LT_REASON_MAX];
-    snprintf(why, sizeof why, "%s", lt_fail_text());
-    say_state(l, LT_PLOG_FAILED, r, why);
-    lt_store_release32(&l->part->page->acked_seq, l->part->page->acked_seq + 1); /* [log.acked] */
+    /* [log.acked] Whatever came of it, who waits for that looks. */
+    lt_store_release32(&l->part->page->acked_seq, l->part->page->acked_seq + 1);
     lt_futex_wake(&l->part->page->acked_seq);
 }
 
