@@ -118,6 +118,9 @@ static int choose_log(struct lt_worker *w, const struct lt_topic_create *request
     if (request->no_log == 1 && plan->level != LEAT_RING)
         return lt_fail(LEAT_EINVAL, "topic %s: level %s without a log: only level ring goes without",
                        plan->name, levels[plan->level]);
+    if (request->no_log == 1 && (request->retention_bytes >= 0 || request->retention_ms >= 0))
+        return lt_fail(LEAT_EINVAL, "topic %s: retention without a log: its ring keeps what fits",
+                       plan->name);
     plan->log = plan->level != LEAT_RING || (unsaid ? w->config.log && w->data : request->no_log == 0);
     if (plan->log && !w->data)
         return lt_fail(LEAT_EUNSUPPORTED,

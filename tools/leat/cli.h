@@ -48,6 +48,8 @@ int topic_create_main(struct cli *cli, int argc, char **argv);
 int topic_list_main(struct cli *cli, int argc, char **argv);
 int topic_describe_main(struct cli *cli, int argc, char **argv);
 int topic_delete_main(struct cli *cli, int argc, char **argv);
+int topic_alter_main(struct cli *cli, int argc, char **argv);
+int topic_resume_main(struct cli *cli, int argc, char **argv);
 int produce_main(struct cli *cli, int argc, char **argv);
 int consume_main(struct cli *cli, int argc, char **argv);
 int group_list_main(struct cli *cli, int argc, char **argv);

@@ -31,17 +31,32 @@ static const struct command commands[] = {
       "NAME... [--partitions N] [OPTION]...\n"
       "  --partitions N       1 to 4096 (default 1)\n"
       "  --ring-size SIZE     payload bytes of one partition (default 4MiB)\n"
+      "  --level LEVEL        what is acknowledged: ring, written or durable (default ring)\n"
+      "  --no-log             memory only; with level ring\n"
+      "  --retention-bytes N  of one partition's log; none: all is kept (default none)\n"
+      "  --retention-ms TIME  500, 10s, 24h; none: for ever (default none)\n"
+      "  --segment-bytes SIZE of one file of the log (default 16MiB)\n"
       "  --on-full WHAT       block, overwrite or error (default block)\n"
       "  --partitioner NAME   xxh3, or murmur2 as in Kafka's Java client (default xxh3)\n"
       "  --mode MODE          like a file's: r consume, w produce (default 0660)\n"
       "  --owner USER[:GROUP] only root gives away (default: you)\n"
-      "  --level LEVEL        ring; written and durable come with the log\n"
-      "  --no-log             memory only, also once there is a log\n"
-      "  --if-not-exists      an existing topic of that name is no error\n" },
+      "  --if-not-exists      an existing topic of that name is no error\n"
+      "leatd.conf(5) can have other defaults\n" },
     { "topic", "list", topic_list_main, "every topic in a line", "\n" },
     { "topic", "describe", topic_describe_main, "a topic's settings, cost and partitions", "NAME...\n" },
     { "topic", "delete", topic_delete_main, "delete topics with all that is in them", "NAME...\n" },
-    { "topic", "alter", NULL, NULL, NULL },
+    { "topic", "alter", topic_alter_main, "change settings of topics in use",
+      "NAME... OPTION...\n"
+      "  --retention-bytes N  of one partition's log; none: all is kept\n"
+      "  --retention-ms TIME  500, 10s, 24h; none: for ever\n"
+      "  --on-full WHAT       block, overwrite or error; producers take it when they are opened\n"
+      "  --mode MODE          like a file's: r consume, w produce\n"
+      "  --owner USER[:GROUP] only root gives away\n"
+      "  --partitions N       comes with a later version\n" },
+    { "topic", "resume", topic_resume_main, "open partitions again that have failed",
+      "NAME... [--partition N] [--cut]\n"
+      "  --partition N        this one (default: all that have failed)\n"
+      "  --cut                give up what is damaged, with all that lies behind it\n" },
     { "topic", "alias", NULL, NULL, NULL },
     { NULL, "produce", produce_main, "send stdin, a record a line",
       "TOPIC [OPTION]... <INPUT\n"

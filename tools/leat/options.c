@@ -105,7 +105,8 @@ uint64_t options_size(const struct cli *cli, const char *name, const char *text)
 int64_t options_time_ms(const struct cli *cli, const char *name, const char *text)
 {
     static const struct unit units[] = {
-        { "", 1 }, { "ms", 1 }, { "s", 1000 }, { "min", 60000 }, { "h", 3600000 }, { NULL, 0 },
+        { "", 1 },        { "ms", 1 },       { "s", 1000 }, { "min", 60000 },
+        { "h", 3600000 }, { "d", 86400000 }, { NULL, 0 },
     };
     return with_unit(cli, name, text, units, "500 (ms), 2s or 1min");
 }

@@ -14,6 +14,11 @@ extern const char *const topic_partitioners[];
 void topic_print_json(struct json *json, const leat_topic_info *info);
 void topic_print(const leat_topic_info *info);
 
+/* Options that create and alter have both: what was said, as leat.h has it. */
+uint32_t topic_read_mode(const struct cli *cli, const char *text);
+int64_t topic_read_retention_bytes(const struct cli *cli, const char *text);
+int64_t topic_read_retention_ms(const struct cli *cli, const char *text);
+
 /* What topics cost, one a line. */
 void topic_cost_begin(struct table *table);
 void topic_cost_add(struct table *table, const leat_topic_info *info);

@@ -6,25 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void refuse_level(const struct cli *cli, const char *text)
-{
-    if (options_word(cli, "--level", text, topic_levels) == LEAT_RING)
-        return;
-    exit(cli_fail(cli,
-                  "--level %s: needs the log, which comes with a later version; until then a record lives in "
-                  "the ring (--level ring)",
-                  text));
-}
-
-static void refuse_log_option(const struct cli *cli, const char *name)
-{
-    exit(cli_fail(
-        cli,
-        "%s: belongs to the log, which comes with a later version; until then a topic keeps what its "
-        "ring holds (--ring-size)",
-        name));
-}
-
 static void refuse_replicas(const struct cli *cli, const char *text)
 {
     if (options_number(cli, "--replication-factor", text, 1, INT16_MAX) == 1)
@@ -34,15 +15,6 @@ static void refuse_replicas(const struct cli *cli, const char *text)
                  "--replication-factor %s: a bus lives on one machine, which has no second place for a copy; "
                  "the bridge to Kafka, a later version's, mirrors topics elsewhere",
                  text));
-}
-
-static uint32_t read_mode(const struct cli *cli, const char *text)
-{
-    char *end;
-    unsigned long mode = strtoul(text, &end, 8);
-    if (end == text || *end || mode > 0777 || *text == '-')
-        cli_misused(cli, "--mode '%s': wants an octal number like 0660", text);
-    return (uint32_t)mode;
 }
 
 static leat_topic_options read_options(struct cli *cli, int argc, char **argv)
@@ -78,7 +50,7 @@ static leat_topic_options read_options(struct cli *cli, int argc, char **argv)
         { "replication-factor", required_argument, NULL, OPT_REPLICATION },
         OPTIONS_COMMON,
     };
-    leat_topic_options options = LEAT_TOPIC_OPTIONS;
+    leat_topic_options options = LEAT_TOPIC_DEFAULTS;
     for (int c; (c = options_next(cli, argc, argv, "", longs)) >= 0;) {
         switch (c) {
         case OPT_PARTITIONS:
@@ -88,19 +60,19 @@ static leat_topic_options read_options(struct cli *cli, int argc, char **argv)
             options.ring_size = options_size(cli, "--ring-size", optarg);
             break;
         case OPT_LEVEL:
-            refuse_level(cli, optarg);
+            options.level = (enum leat_level)options_word(cli, "--level", optarg, topic_levels);
             break;
         case OPT_NO_LOG:
             options.no_log = 1;
             break;
         case OPT_RETENTION_BYTES:
-            refuse_log_option(cli, "--retention-bytes");
+            options.retention_bytes = topic_read_retention_bytes(cli, optarg);
             break;
         case OPT_RETENTION_MS:
-            refuse_log_option(cli, "--retention-ms");
+            options.retention_ms = topic_read_retention_ms(cli, optarg);
             break;
         case OPT_SEGMENT_BYTES:
-            refuse_log_option(cli, "--segment-bytes");
+            options.segment_bytes = options_size(cli, "--segment-bytes", optarg);
             break;
         case OPT_ON_FULL:
             options.on_full = (enum leat_on_full)options_word(cli, "--on-full", optarg, topic_on_full);
@@ -112,7 +84,7 @@ static leat_topic_options read_options(struct cli *cli, int argc, char **argv)
             break;
         }
         case OPT_MODE:
-            options.mode = read_mode(cli, optarg);
+            options.mode = topic_read_mode(cli, optarg);
             break;
         case OPT_OWNER:
             options.owner = optarg;

@@ -35,6 +35,8 @@ static void json_partition(struct json *json, const leat_partition_info *partiti
     json_uint(json, partition->rings);
     json_key(json, "readers");
     json_uint(json, partition->readers);
+    json_key(json, "reason");
+    json_text(json, partition->reason);
     json_close(json, '}');
 }
 
@@ -51,6 +53,12 @@ void topic_print_json(struct json *json, const leat_topic_info *info)
     json_text(json, topic_levels[info->level]);
     json_key(json, "log");
     json_bool(json, info->log);
+    json_key(json, "retention_bytes");
+    json_int(json, info->retention_bytes);
+    json_key(json, "retention_ms");
+    json_int(json, info->retention_ms);
+    json_key(json, "segment_bytes");
+    json_uint(json, info->segment_bytes);
     json_key(json, "on_full");
     json_text(json, topic_on_full[info->on_full]);
     json_key(json, "partitioner");
@@ -81,12 +89,26 @@ void topic_print_json(struct json *json, const leat_topic_info *info)
     json_close(json, '}');
 }
 
+static void print_retention(const leat_topic_info *info)
+{
+    printf("retention    ");
+    if (info->retention_bytes >= 0)
+        printf("%s a partition", table_bytes((uint64_t)info->retention_bytes).text);
+    if (info->retention_ms >= 0)
+        printf("%s%s", info->retention_bytes >= 0 ? ", " : "",
+               table_duration((double)info->retention_ms / 1e3).text);
+    printf("%s\n", info->retention_bytes < 0 && info->retention_ms < 0 ? "all is kept" : "");
+    printf("segments     %s\n", table_bytes(info->segment_bytes).text);
+}
+
 static void print_settings(const leat_topic_info *info)
 {
     printf("topic        %s\n", info->topic);
     printf("partitions   %" PRIu32 "\n", info->partition_count);
     printf("level        %s\n", topic_levels[info->level]);
     printf("log          %s\n", info->log ? "yes" : "no: memory only");
+    if (info->log)
+        print_retention(info);
     printf("on full      %s\n", topic_on_full[info->on_full]);
     printf("partitioner  %s\n", partitioner_name(info->partitioner));
     printf("ring         %s and %s records a partition\n", table_bytes(info->ring_bytes).text,
@@ -102,8 +124,9 @@ static void print_settings(const leat_topic_info *info)
 
 static void print_partitions(const leat_topic_info *info)
 {
-    static const char *const heads[] = { ">PARTITION", "STATE",  ">LOG-START-OFFSET", ">LOG-END-OFFSET",
-                                         ">ACKED",     ">RINGS", ">READERS",          NULL };
+    static const char *const heads[] = { ">PARTITION", "STATE",    ">LOG-START-OFFSET", ">LOG-END-OFFSET",
+                                         ">ACKED",     ">ON-DISK", ">SEGMENTS",         ">RINGS",
+                                         ">READERS",   NULL };
     struct table table;
     table_begin(&table, heads);
     for (uint32_t i = 0; i < info->partition_count; i++) {
@@ -113,10 +136,18 @@ static void print_partitions(const leat_topic_info *info)
         table_add(&table, "%" PRIu64, partition->log_start_offset);
         table_add(&table, "%" PRIu64, partition->log_end_offset);
         table_add(&table, "%" PRIu64, partition->acked_offset);
+        table_add(&table, "%s", info->log ? table_bytes(partition->bytes_on_disk).text : "-");
+        table_add(&table, "%s", info->log ? table_count(partition->segments).text : "-");
         table_add(&table, "%" PRIu32, partition->rings);
         table_add(&table, "%" PRIu32, partition->readers);
     }
     table_end(&table, stdout);
+    for (uint32_t i = 0; i < info->partition_count; i++) {
+        const leat_partition_info *partition = &info->partitions[i];
+        if (*partition->reason)
+            printf("partition %" PRIu32 " %s: %s\n", partition->partition, partition->state,
+                   partition->reason);
+    }
 }
 
 void topic_print(const leat_topic_info *info)
