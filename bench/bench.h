@@ -23,7 +23,7 @@
 #define BENCH_LINE 64
 #define BENCH_MAX_ROUNDS 64
 #define BENCH_MAX_CASES 16          /* in one group */
-#define BENCH_MAX_SEATS 8           /* processes in one round */
+#define BENCH_MAX_SEATS 16          /* processes in one round */
 #define BENCH_RING_BYTES (4u << 20) /* payload of a ring, the floor's and leat's alike */
 
 /* ---- clock.c ------------------------------------------------------------------------------------------- */
@@ -188,6 +188,7 @@ struct bench_options {
     bool json;
     bool quick;       /* a look whether it works: figures mean nothing */
     uint32_t work_us; /* scaling: of one record */
+    uint64_t log_mib; /* durable: size of the log that is recovered */
 };
 
 /* One round of one case. Latency fills the nanoseconds (one way), throughput the rates. */
@@ -244,6 +245,14 @@ struct bench_quantiles {
 /* Sorts the values. */
 struct bench_quantiles bench_quantiles_of(double *values_ns, int count);
 
+/* ---- disk.c -------------------------------------------------------------------------------------------- */
+
+int bench_disk_write_round(const char *directory, uint32_t size_bytes, double slice_s,
+                           struct bench_round *round, char *error, size_t error_size);
+int bench_disk_bandwidth(const char *directory, uint32_t block, double slice_s, double *bytes_per_s,
+                         char *error, size_t error_size);
+int bench_disk_read(const char *path, uint64_t *bytes);
+
 /* ---- floor.c, death.c and the benches ------------------------------------------------------------------ */
 
 int bench_floor_latency_round(struct bench_case *self, double slice_s, struct bench_round *round, char *error,
@@ -262,11 +271,14 @@ int bench_throughput(const struct bench_options *options);
 int bench_rebalance(const struct bench_options *options);
 int bench_commit(const struct bench_options *options);
 int bench_scaling(const struct bench_options *options);
+int bench_durable(const struct bench_options *options);
+int bench_recovery(const struct bench_options *options);
 int bench_regress(const char *revision, const struct bench_options *options);
 
 /* A leatd of its own in a temporary directory; where this program and that leatd are. */
 int bench_bus_start(struct bench_bus **out, char *error, size_t error_size);
 const char *bench_bus_path(const struct bench_bus *bus);
+int bench_bus_pid(const struct bench_bus *bus); /* the keeper's */
 void bench_bus_stop(struct bench_bus *bus);
 int bench_where(char *program, char *leatd, size_t size);
 void bench_remove_tree(const char *path);

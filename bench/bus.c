@@ -146,6 +146,11 @@ const char *bench_bus_path(const struct bench_bus *bus)
     return bus->directory;
 }
 
+int bench_bus_pid(const struct bench_bus *bus)
+{
+    return bus->pid;
+}
+
 void bench_bus_stop(struct bench_bus *bus)
 {
     if (!bus)

@@ -1,5 +1,5 @@
 /*
- * The bench program: `tools/zig build bench -- latency|throughput|rebalance|scaling|regress REV|where [options]`. Always built
+ * The bench program: `tools/zig build bench -- latency|throughput|rebalance|scaling|durable|regress REV|where [options]`. Always built
  * for speed. Compare ratios of one run, not figures of two: bench.h and report.c say how.
  */
 #include "bench.h"
@@ -13,6 +13,7 @@ static const char usage[] =
     "usage: bench latency|throughput [--json] [--seconds S] [--rounds N] [--case FILTER]\n"
     "       bench rebalance [--json] [--rounds N] [--case FILTER] [--quick]\n"
     "       bench scaling [--json] [--seconds S] [--rounds N] [--case FILTER] [--work-us US] [--quick]\n"
+    "       bench durable [--json] [--seconds S] [--rounds N] [--case FILTER] [--log-mib N] [--quick]\n"
     "       bench regress REV [--json] [--seconds S] [--rounds N] [--case FILTER]\n"
     "       bench where\n"
     "\n"
@@ -20,6 +21,7 @@ static const char usage[] =
     "  throughput      lossless streams: single, batch, exclusive, shared, keyed 4 x 4\n"
     "  rebalance       join, leave and kill -9 to the first record at the new owner; what a commit costs\n"
     "  scaling         3 and 6 members of a group over one, with 1 ms of work a record\n"
+    "  durable         acknowledged at level durable, replay and recovery, beside the bare disk\n"
     "  regress REV     this tree against revision REV of its repository, interleaved\n"
     "  where           prints the paths of this program and of its leatd (for regress)\n"
     "\n"
@@ -27,6 +29,7 @@ static const char usage[] =
     "  --seconds S     measured time of a case, all rounds together (default 1; regress 0.2 a run)\n"
     "  --rounds N      rounds of a case (default 5, rebalance 200); pairs of runs for regress (default 7)\n"
     "  --case FILTER   cases whose names contain FILTER, and their floors\n"
+    "  --log-mib N     size of the log that is recovered (durable; default 2048)\n"
     "  --work-us US    what a record takes (scaling; default 1000)\n"
     "  --quick         few and short rounds: whether it runs, not how fast\n"
     "\n"
@@ -42,10 +45,15 @@ static int misused(const char *what)
 static int parse(int argc, char **argv, struct bench_options *options)
 {
     static const struct option names[] = {
-        { "json", no_argument, NULL, 'j' },         { "seconds", required_argument, NULL, 's' },
-        { "rounds", required_argument, NULL, 'r' }, { "case", required_argument, NULL, 'c' },
-        { "quick", no_argument, NULL, 'q' },        { "work-us", required_argument, NULL, 'w' },
-        { "help", no_argument, NULL, 'h' },         { 0 },
+        { "json", no_argument, NULL, 'j' },
+        { "seconds", required_argument, NULL, 's' },
+        { "rounds", required_argument, NULL, 'r' },
+        { "case", required_argument, NULL, 'c' },
+        { "quick", no_argument, NULL, 'q' },
+        { "work-us", required_argument, NULL, 'w' },
+        { "log-mib", required_argument, NULL, 'l' },
+        { "help", no_argument, NULL, 'h' },
+        { 0 },
     };
     for (int o; (o = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
         char *end = NULL;
@@ -73,6 +81,11 @@ static int parse(int argc, char **argv, struct bench_options *options)
             options->work_us = (uint32_t)strtoul(optarg, &end, 10);
             if (*end || options->work_us < 1 || options->work_us > 1000000)
                 return misused("--work-us takes 1 to 1000000");
+            break;
+        case 'l':
+            options->log_mib = strtoull(optarg, &end, 10);
+            if (*end || options->log_mib < 1 || options->log_mib > 1 << 20)
+                return misused("--log-mib takes 1 to 1048576");
             break;
         case 'h':
             fputs(usage, stdout);
@@ -106,6 +119,7 @@ static const struct bench benches[] = {
     { "throughput", bench_throughput, 1, 0.02, 5, 1, BENCH_MAX_ROUNDS },
     { "rebalance", bench_rebalance, 0, 0, 200, 2, 2000 }, /* all rounds are alike: no seconds */
     { "scaling", bench_scaling, 5, 0.1, 5, 1, BENCH_MAX_ROUNDS },
+    { "durable", bench_durable, 2, 0.05, 5, 1, BENCH_MAX_ROUNDS },
 };
 
 static int measure(const struct bench *bench, struct bench_options *options)
@@ -148,5 +162,6 @@ int main(int argc, char **argv)
             return measure(&benches[i], &options);
     if (strcmp(command, "where") == 0)
         return where();
-    return misused(*command ? "no such sub-command" : "latency, throughput, rebalance, scaling or regress?");
+    return misused(*command ? "no such sub-command"
+                            : "latency, throughput, rebalance, scaling, durable or regress?");
 }
