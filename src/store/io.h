@@ -123,6 +123,13 @@ static inline int lt_io_submit(struct lt_io *io, const struct lt_io_op *ops, int
 {
     return io->table->submit(io, ops, count);
 }
+/* One operation, done when this returns: what reap would have said of it. */
+static inline int64_t lt_io_now(struct lt_io *io, const struct lt_io_op *op)
+{
+    if (op->kind == LT_IO_SYNC)
+        return io->table->datasync(io, op->fd);
+    return io->table->write(io, op->fd, op->bytes, op->size, op->at, op->flags);
+}
 static inline int lt_io_reap(struct lt_io *io, struct lt_io_done *done, int max, int64_t timeout_ns)
 {
     return io->table->reap(io, done, max, timeout_ns);
