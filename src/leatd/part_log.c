@@ -336,7 +336,7 @@ bool lt_part_log_step(struct lt_part_log *l, struct lt_stages *stages, struct lt
     bool is_open = lt_plog_state(l->log) != LT_PLOG_FAILED;
     uint32_t segments = lt_plog_segments(l->log);
     if (is_open && lt_plog_durable(l->log) < lt_plog_written(l->log)) {
-        if (l->part->topic->head->level == LEAT_DURABLE)
+        if (l->flushes)
             want_sync(l, ops); /* one at a time: what comes meanwhile is in the next one */
         else if (l->sync_ns == 0)
             l->sync_ns = now_ns + SYNC_NS;
@@ -347,7 +347,7 @@ bool lt_part_log_step(struct lt_part_log *l, struct lt_stages *stages, struct lt
     } else {
         l->sync_ns = 0;
     }
-    if (is_open && (segments != l->segments || now_ns >= l->trim_ns) && l->flight_count == 0)
+    if (is_open && (segments != l->segments || now_ns >= l->trim_ns))
         trim(l, now_ns);
     bool differs = lt_plog_state(l->log) != l->shown || lt_plog_segments(l->log) != l->segments;
     pthread_mutex_unlock(&l->lock);
@@ -433,6 +433,8 @@ void lt_part_log_tell(struct lt_part_log *l)
     uint64_t bytes = segments != l->segments ? lt_plog_bytes(l->log) : page->log_bytes;
     pthread_mutex_unlock(&l->lock);
 
+    /* At level durable nobody waits for `written`, which moves several times between two flushes: nobody is woken for it. */
+    bool told = durable > page->durable || (written > page->written && !l->flushes);
     bool moved = written > page->written || durable > page->durable;
     l->segments = segments;
     page->log_segments = segments; /* these two are for people */
@@ -454,7 +456,7 @@ void lt_part_log_tell(struct lt_part_log *l)
     }
     if (state != l->shown)
         say_state(l, state, error, reason);
-    else if (!moved)
+    else if (!told)
         return;
     /* [log.acked] release: whoever sees the number sees the words and the state. */
     lt_store_release32(&page->acked_seq, page->acked_seq + 1);

@@ -43,6 +43,7 @@ struct lt_part_log {
     struct lt_part *part; /* its topic is held by a reference */
     uint32_t tag;         /* upper half of its tokens */
     bool waits;           /* level above ring: every record counts */
+    bool flushes;         /* level durable */
     bool opened;          /* it was tried */
     uint32_t command;    /* [log.command] stored by anybody under the worker's lock, taken by the persister */
     uint32_t pressed;    /* [log.press] the warden wants room that only the log can give: no gathering now */

@@ -172,6 +172,7 @@ int lt_persister_add(struct lt_worker *w, struct lt_part *part, struct lt_plog *
     l->w = w;
     l->part = part;
     l->waits = part->topic->head->level != LEAT_RING;
+    l->flushes = part->topic->head->level == LEAT_DURABLE;
     l->spare_fd = -1;
     l->until = UINT64_MAX;
     /* What an earlier worker has acknowledged is in the file. */

@@ -82,7 +82,7 @@ struct lt_partition {
     uint64_t log_bytes; /* of its segments' files */
     uint32_t log_segments;
     uint32_t
-        acked_seq; /* [log.acked] +1 and FUTEX_WAKE with each move of written or durable, and with each change of state */
+        acked_seq; /* [log.acked] +1 and FUTEX_WAKE with each move of written or durable (level durable: of that), and with each change of state */
     uint32_t log_open; /* [log.open] 1: leatd has the log open, and it can be read */
     uint32_t reserved1[3];
     /* line 2..: whose bells producers ring: bit w of bell_summary: bells[w] is not 0. Of a topic above level ring that is the

@@ -52,7 +52,8 @@ static int fill_spare(const struct lt_store_dir *dir, int fd, uint64_t size_byte
     int error = io->table->allocate(io, fd, size_bytes);
     if (error < 0 && error != -EOPNOTSUPP && error != -EINTR)
         return fail_io(dir, LT_SPARE_NAME, "fallocate", error);
-    error = zeros || error < 0 ? lt_io_write_zeros(io, fd, size_bytes, 0) : 0;
+    /* The head is written when the log waits for its name. */
+    error = lt_io_write_zeros(io, fd, zeros || error < 0 ? size_bytes : LT_STORE_PAGE, 0);
     if (error < 0)
         return fail_io(dir, LT_SPARE_NAME, "write", error);
     error = lt_io_sync(io, fd);
