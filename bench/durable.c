@@ -3,7 +3,7 @@
  *
  *   one       a sender that waits for each record. Floor: one buffered write of that size with RWF_DSYNC, and two hops of a bare
  *             futex: to the process that writes, and back
- *   many      16 senders that wait for each record; 16 that send a window (WINDOW_BYTES) and flush. Floor: io_uring, 32 flushed
+ *   many      16 senders that wait for each record; 16 that keep a window (two halves of HALF_BYTES) under way. Floor: io_uring, 32 flushed
  *             writes of 64 KiB or of 1 MiB under way, whichever is faster
  *   replay    what the topic has then is read from the beginning, every line of it; floor: plain read() of the same files
  *
@@ -26,8 +26,8 @@
 #include "store/format.h"
 
 #define SENDERS 16
-#define WINDOW_BYTES (512u << 10)
-#define WINDOW_MAX 2048
+#define HALF_BYTES (512u << 10)
+#define HALF_MAX 4096 /* records */
 #define RING_BYTES (32u << 20)
 #define RETAIN_BYTES (512ll << 20)
 #define RETAIN_MORE (32ll << 20) /* two segments */
@@ -113,29 +113,32 @@ struct sender {
     leat_bus *bus;
     leat_producer *out;
     struct bench_source source;
-    uint32_t window;
+    uint32_t count;        /* sent at once: 1, or half a window */
+    leat_receipt previous; /* the last of the half before */
+    bool waits;            /* there is such a half */
 };
 
-/* A record and its acknowledgement, or a window of them. */
+/* A record and its acknowledgement; or half a window, and that of the half before. */
 static int send_some(struct sender *s, uint32_t size_bytes)
 {
     leat_record record = { .value_size = size_bytes };
     leat_receipt receipt = { 0 };
     int r = 0;
-    for (uint32_t i = 0; i < s->window && r == 0; i++) {
+    for (uint32_t i = 0; i < s->count && r == 0; i++) {
         record.value = bench_source_next(&s->source);
         r = leat_producer_send(s->out, &record, &receipt);
     }
-    if (r < 0)
-        return r;
-    return s->window == 1 ? leat_producer_wait(s->out, &receipt, PATIENCE_MS)
-                          : leat_producer_flush(s->out, PATIENCE_MS);
+    if (r == 0 && (s->count == 1 || s->waits))
+        r = leat_producer_wait(s->out, s->count == 1 ? &receipt : &s->previous, PATIENCE_MS);
+    s->previous = receipt;
+    s->waits = true;
+    return r;
 }
 
-static uint32_t window_of(const struct durable *shared)
+static uint32_t count_of(const struct durable *shared)
 {
-    uint32_t window = WINDOW_BYTES / shared->size_bytes;
-    return shared->shape != MANY_WINDOW ? 1 : window < WINDOW_MAX ? window : WINDOW_MAX;
+    uint32_t half = HALF_BYTES / shared->size_bytes;
+    return shared->shape != MANY_WINDOW ? 1 : half < HALF_MAX ? half : HALF_MAX;
 }
 
 /* The topic, with as much in it as it keeps, and some more: from here on what comes in takes the place of what goes. */
@@ -152,11 +155,11 @@ static void create_topic(struct bench_crew *crew, int seat, void *arg)
         (r = leat_producer_open(&s.out, s.bus, topic_name, NULL)) < 0)
         fail(crew, seat, s.bus, "create topic", r);
     bench_source_init(&s.source, shared->size_bytes, 0);
-    s.window = window_of(shared);
+    s.count = count_of(shared);
     for (int64_t sent = 0; sent < shared->retain_bytes + RETAIN_MORE;
-         sent += (int64_t)s.window * shared->size_bytes)
+         sent += (int64_t)s.count * shared->size_bytes)
         if ((r = send_some(&s, shared->size_bytes)) < 0)
-            fail(crew, seat, s.bus, "send and flush", r);
+            fail(crew, seat, s.bus, "send and wait", r);
     if ((r = leat_producer_close(s.out)) < 0)
         fail(crew, seat, s.bus, "leat_producer_close", r);
     leat_close(s.bus);
@@ -174,10 +177,10 @@ static void meter(struct durable *shared, int seat, struct sender *s)
         uint64_t sent = bench_ticks();
         int r = send_some(s, shared->size_bytes);
         if (r < 0)
-            fail(&shared->crew, seat, s->bus, s->window == 1 ? "send and wait" : "send and flush", r);
+            fail(&shared->crew, seat, s->bus, "send and wait", r);
         to = bench_ticks_after();
         if (from != 0 && !over) {
-            mine->counted += s->window;
+            mine->counted += s->count;
             bench_hist_add(&mine->hist, to - sent);
         }
         if (from == 0 && to >= window.warm_end) {
@@ -204,7 +207,7 @@ static void produce(struct bench_crew *crew, int seat, void *arg)
     if (r < 0 || (r = leat_producer_open(&s.out, s.bus, topic_name, NULL)) < 0)
         fail(crew, seat, s.bus, "leat_producer_open", r);
     bench_source_init(&s.source, shared->size_bytes, 0);
-    s.window = window_of(shared);
+    s.count = count_of(shared);
     bench_crew_meet(crew, seat);
     meter(shared, seat, &s);
     if ((r = leat_producer_close(s.out)) < 0)
@@ -549,7 +552,7 @@ int bench_durable(const struct bench_options *options)
     int failed = 0;
     if (!options->json)
         printf(
-            "\nLevel durable. Latency: us of one acknowledged send (window: of a window), p50/p99; floor: RWF_DSYNC of that size "
+            "\nLevel durable. Latency: us of one acknowledged send (window: of half a window), p50/p99; floor: RWF_DSYNC of that size "
             "and two futex hops.\nMB/s of values; raw: io_uring, 32 flushed writes of 64 KiB or 1 MiB, zeroed file; "
             "replay: plain read(). CPU: seconds a second, leatd/senders.\n"
             "Targets: one <= 1.2 of its floor at p50; 16/window >= 0.8 raw; replay >= 0.8 read.\n"
