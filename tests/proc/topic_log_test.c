@@ -152,7 +152,8 @@ TEST(defaults_of_new_topics_come_from_the_settings)
 {
     struct bus *bus = bus_start("--log-level", "warn", "--level", "written", "--segment-bytes", "1MiB",
                                 "--retention-bytes", "8MiB", "--retention-ms", "1000", "--partitions", "3",
-                                "--ring-size", "64KiB", "--on-full", "overwrite", "--mode", "0600");
+                                "--ring-size", "64KiB", "--on-full", "overwrite", "--mode", "0600",
+                                "--log", "no");
     CHECK_EQ(leat(bus, NULL, "topic", "create", "t").exit, 0);
     const char *json = describe(bus, "t");
     CHECK_STR(json_at(json, "partition_count"), "3");
@@ -230,7 +231,7 @@ TEST(settings_change_live_and_stay_changed)
 TEST(alter_refuses_what_it_cannot_do)
 {
     struct bus *bus = bus_start("--log-level", "warn");
-    CHECK_EQ(leat(bus, NULL, "topic", "create", "t", "--ring-size", "64KiB").exit, 0);
+    CHECK_EQ(leat(bus, NULL, "topic", "create", "t", "--ring-size", "64KiB", "--no-log").exit, 0);
     check_fails(leat(bus, NULL, "topic", "alter", "t", "--partitions", "2"), 1, "later version");
     CHECK_EQ(leat(bus, NULL, "topic", "alter", "t", "--partitions", "1").exit, 0);
     check_fails(leat(bus, NULL, "topic", "alter", "t", "--move-buckets", "0-1:0"), 1, "later version");
