@@ -298,6 +298,7 @@ static int open_log_in(struct lt_worker *w, int topic_fd, const struct lt_part *
     struct lt_plog_settings settings = {
         .id = { .topic = head->log_id, .partition = part->index },
         .segment_bytes = head->segment_bytes,
+        .reserve_step = head->ring_size / LT_SLOT_SIZE, /* what a death of both skips is some rings' worth */
         .level = head->level == LEAT_DURABLE ? LT_PLOG_DURABLE : LT_PLOG_WRITTEN,
     };
     *log = NULL;
