@@ -308,7 +308,7 @@ TEST_SLOW(records_of_all_sizes_come_back_as_they_were, 120)
     enum { ALL = 300 };
     static unsigned char value[(1 << 20) + 64];
     struct bus *bus = bus_with_logs(PATIENT);
-    bus_topic(bus, "t", .ring_size = 8 << 20);
+    bus_topic(bus, "t", .ring_size = 8 << 20, .segment_bytes = 4 << 20);
     leat_bus *handle = bus_open(bus);
     leat_producer *producer = open_producer(handle, "t", NULL);
     leat_record wanted;
