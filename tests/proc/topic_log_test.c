@@ -152,8 +152,8 @@ TEST(defaults_of_new_topics_come_from_the_settings)
 {
     struct bus *bus = bus_start("--log-level", "warn", "--level", "written", "--segment-bytes", "1MiB",
                                 "--retention-bytes", "8MiB", "--retention-ms", "1000", "--partitions", "3",
-                                "--ring-size", "64KiB", "--on-full", "overwrite", "--mode", "0600",
-                                "--log", "no");
+                                "--ring-size", "64KiB", "--on-full", "overwrite", "--mode", "0600", "--log",
+                                "no");
     CHECK_EQ(leat(bus, NULL, "topic", "create", "t").exit, 0);
     const char *json = describe(bus, "t");
     CHECK_STR(json_at(json, "partition_count"), "3");

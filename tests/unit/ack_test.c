@@ -483,7 +483,7 @@ TEST(reason_is_never_that_of_another_state)
             continue;
         CHECK_EQ(error, state == LT_PARTITION_FULL ? LEAT_ENOSPC : LEAT_EIO);
         for (int i = 0; i < 48; i++)
-            CHECK_EQ(reason[i], state == LT_PARTITION_FULL ? 'a' : 'b');
+            CHECK(reason[i] == (state == LT_PARTITION_FULL ? 'a' : 'b'));
     }
     thread_join(changer);
 }
