@@ -566,7 +566,12 @@ static int move_away(struct lt_worker *w, const char *name, uint64_t log_id)
     if (error < 0 && error != -ENOENT) /* not there: somebody has removed it */
         return fail_io(w->data, from, "rename", error);
     int r = sync_directory(w, w->data->topics_fd, "topics");
-    return r == 0 ? sync_directory(w, w->data->old_fd, "old") : r;
+    if (r == 0)
+        r = sync_directory(w, w->data->old_fd, "old");
+    /* Nobody knows what is on the disk; as long as this bus lives, the topic is where it was. */
+    if (r < 0 && error == 0)
+        lt_io_rename(lt_persister_io(w), w->data->fd, in("old/", log_id).text, from);
+    return r;
 }
 
 int lt_data_delete(struct lt_worker *w, const struct lt_topic *topic)

@@ -117,6 +117,15 @@ struct lt_job *lt_maker_done(struct lt_worker *w)
     return job;
 }
 
+void lt_maker_drain(struct lt_worker *w)
+{
+    struct lt_job *job;
+    while ((job = next_job(w))) { /* nobody is there to be answered */
+        work(w, job);
+        lt_job_free(job);
+    }
+}
+
 int lt_maker_start(struct lt_worker *w)
 {
     return lt_worker_thread(&w->maker_thread, run, w);

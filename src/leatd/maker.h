@@ -35,6 +35,8 @@ struct lt_job {
 
 int lt_maker_start(struct lt_worker *w);
 void lt_maker_stop(struct lt_worker *w);
+/* After that: what has come up since is done here. */
+void lt_maker_drain(struct lt_worker *w);
 /* Takes the job; a client's comes back through lt_maker_done. */
 void lt_maker_add(struct lt_worker *w, struct lt_job *job);
 /* The next finished one, or NULL. w->wake_fd tells when there is one. */

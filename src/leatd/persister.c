@@ -631,7 +631,9 @@ void lt_persister_stop(struct lt_worker *w)
         drop_spare(l);
         lt_part_log_close(l, l->until);
         p->logs[i] = NULL;
-        l->part->topic->refs--;
+        lt_worker_lock(w);
+        lt_topics_unref(w, l->part->topic);
+        lt_worker_unlock(w);
     }
 }
 

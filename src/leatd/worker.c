@@ -217,6 +217,7 @@ static void end(struct lt_worker *w)
     lt_group_log_stop(w);
     lt_fold(w, true);
     lt_persister_stop(w); /* before anybody is told: senders that wait get what they wait for */
+    lt_maker_drain(w);    /* topics that were deleted, and that it has let go of */
     tell_end(w);
     free_all(w);
 }
