@@ -22,7 +22,7 @@ struct restoring {
     char (*names)[256];
     uint32_t name_count, name_room;
     bool no_memory;
-    struct lt_topic **topics;
+    struct lt_topic **topics; /* NULL ends it */
     uint32_t topic_count, part_count;
     struct lt_opening *openings; /* of all topics, one after the other */
 };
@@ -52,8 +52,8 @@ static int compare(const void *a, const void *b)
 
 static bool has_log(const struct restoring *all, uint64_t log_id)
 {
-    for (uint32_t i = 0; i < all->topic_count; i++)
-        if (all->topics[i]->head->log_id == log_id)
+    for (struct lt_topic **topic = all->topics; *topic; topic++)
+        if ((*topic)->head->log_id == log_id)
             return true;
     return false;
 }
@@ -61,6 +61,7 @@ static bool has_log(const struct restoring *all, uint64_t log_id)
 static int begin(struct lt_worker *w, struct restoring *all, const char *name, struct lt_topicfile *file)
 {
     struct lt_plan plan;
+    struct lt_topic *topic = NULL;
     int r = lt_data_read(w, name, file);
     if (r < 0)
         return r;
@@ -68,7 +69,13 @@ static int begin(struct lt_worker *w, struct restoring *all, const char *name, s
         return lt_fail(LEAT_EFAILED, "its log id, %016" PRIx64 ", is another topic's: it is a copy",
                        file->log_id);
     lt_plan_restore(file, &plan);
-    return lt_topics_begin(w, &plan, &all->topics[all->topic_count]);
+    r = lt_topics_begin(w, &plan, &topic);
+    if (r < 0 || !topic)
+        return r;
+    lt_point("restore.topic");
+    all->part_count += topic->partition_count;
+    all->topics[all->topic_count++] = topic;
+    return 0;
 }
 
 static int begin_all(struct lt_worker *w, struct restoring *all)
@@ -81,12 +88,8 @@ static int begin_all(struct lt_worker *w, struct restoring *all)
     }
     qsort(all->names, all->name_count, sizeof *all->names, compare);
     for (uint32_t i = 0; i < all->name_count; i++) {
-        if (begin(w, all, all->names[i], file) < 0) {
+        if (begin(w, all, all->names[i], file) < 0)
             lt_worker_log(w, LT_LOG_ERROR, "topic %s is not served: %s", all->names[i], lt_fail_text());
-            continue;
-        }
-        lt_point("restore.topic");
-        all->part_count += all->topics[all->topic_count++]->partition_count;
     }
     free(file);
     return 0;
@@ -98,9 +101,9 @@ static int open_all(struct lt_worker *w, struct restoring *all)
     all->openings = calloc(all->part_count + 1, sizeof *all->openings);
     if (!all->openings)
         return lt_fail(LEAT_ENOMEM, "no memory for the logs of %u partitions", all->part_count);
-    for (uint32_t t = 0; t < all->topic_count; t++)
-        for (uint32_t p = 0; p < all->topics[t]->partition_count; p++)
-            all->openings[at++].part = &all->topics[t]->parts[p];
+    for (struct lt_topic **topic = all->topics; *topic; topic++)
+        for (uint32_t p = 0; p < (*topic)->partition_count; p++)
+            all->openings[at++].part = &(*topic)->parts[p];
     lt_data_open_logs(w, all->openings, all->part_count);
     return 0;
 }
@@ -116,8 +119,8 @@ static void say_failures(struct lt_worker *w, const struct lt_topic *topic)
 static int complete_all(struct lt_worker *w, struct restoring *all)
 {
     uint32_t at = 0;
-    for (uint32_t t = 0; t < all->topic_count; t++) {
-        struct lt_topic *topic = all->topics[t];
+    for (struct lt_topic **next = all->topics; *next; next++) {
+        struct lt_topic *topic = *next;
         uint32_t count = topic->partition_count;
         int r = lt_topics_complete(w, topic, &all->openings[at]);
         if (r == 0) {

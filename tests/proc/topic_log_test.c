@@ -453,7 +453,7 @@ TEST(log_that_is_gone_is_a_partition_that_has_failed_and_gives_no_offset_twice)
 
 /* ---- many ---- */
 
-TEST(five_hundred_logged_partitions_are_made_and_found_again_in_seconds)
+TEST_SLOW(five_hundred_logged_partitions_are_made_and_found_again_in_seconds, 180)
 {
     struct bus *bus = bus_start("--log-level", "warn");
     double start = now_s();
@@ -515,5 +515,39 @@ TEST(host_has_logs_where_it_was_given_a_data_directory)
         CHECK_EQ(leat_host_start(&second, &same), LEAT_EINUSE);
         leat_close(bus);
         leat_host_stop(host);
+    }
+}
+
+static int count_leat_maps(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512];
+    int count = 0;
+    CHECK(maps);
+    while (fgets(line, sizeof line, maps))
+        count += strstr(line, "memfd:leat-ring") != NULL;
+    fclose(maps);
+    return count;
+}
+
+TEST(topic_that_is_deleted_right_before_the_end_leaves_nothing)
+{
+    const char *data = text("%s/data", test_dir());
+    leat_topic_options options = LEAT_TOPIC_OPTIONS;
+    options.ring_size = 64 << 10;
+    options.partitions = 4;
+    options.level = LEAT_WRITTEN;
+    for (int i = 0; i < 10; i++) {
+        leat_bus *bus;
+        leat_host *host = host_with(data);
+        CHECK_OK(leat_open(&bus, leat_host_path(host)));
+        CHECK_OK(leat_topic_create(bus, "t", &options));
+        CHECK_OK(leat_topic_delete(bus, "t"));
+        leat_close(bus);
+        leat_host_stop(host);
+        CHECK_EQ(rmdir(text("%s/topics", data)), 0); /* they are empty */
+        CHECK_EQ(rmdir(text("%s/old", data)), 0);
+        CHECK_EQ(rmdir(text("%s/new", data)), 0);
+        CHECK_EQ(count_leat_maps(), 0);
     }
 }
