@@ -542,6 +542,10 @@ static int begin(struct lt_group_log *log)
         log->resume = true;
     } else {
         int r = open_file(log);
+        if (r == LEAT_EFAILED) {
+            snprintf(log->reason, sizeof log->reason, "%s", lt_fail_text());
+            lt_fail(r, "%s; who moves the file away begins without committed offsets", log->reason);
+        }
         if (r < 0)
             return r;
         lt_worker_lock(w);

@@ -127,6 +127,113 @@ TEST(groups_that_came_back_half_come_back_whole)
     }
 }
 
+/* ---- a storm ---- */
+
+enum { STORM_PARTITIONS = 3, STORM_STOP = 100, STORM_COMMITS = 101 };
+
+/* Sends until somebody says stop, or the bus has ended. */
+ROLE(sender)
+{
+    leat_bus *bus = role_open();
+    leat_producer *producer = open_producer(bus, "t", NULL);
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && board_get(STORM_STOP) == 0; i++) {
+        leat_receipt receipt;
+        leat_record record = { .value = "x", .value_size = 1 };
+        r = leat_producer_send_to(producer, i % STORM_PARTITIONS, &record, &receipt);
+        if (r == 0)
+            r = leat_producer_wait(producer, &receipt, 30000);
+    }
+    if (r < 0 && r != LEAT_EGONE)
+        CHECK_OK(r);
+    leat_close(bus);
+}
+
+/* Puts on the board what of each partition is committed and acknowledged. */
+ROLE(committer)
+{
+    leat_bus *bus = role_open();
+    leat_consumer_options options = LEAT_CONSUMER_OPTIONS;
+    options.group = "g";
+    options.reset = LEAT_EARLIEST;
+    options.auto_commit_ms = 0;
+    leat_consumer *consumer;
+    CHECK_OK(leat_consumer_open(&consumer, bus, &options));
+    int r = leat_consumer_subscribe(consumer, (const char *[]){ "t" }, 1);
+    while (r >= 0 && board_get(STORM_STOP) == 0) {
+        const leat_record *records;
+        int64_t positions[STORM_PARTITIONS];
+        r = leat_consumer_poll(consumer, 100, &records);
+        if (r <= 0)
+            continue;
+        for (uint32_t p = 0; p < STORM_PARTITIONS; p++)
+            positions[p] = leat_consumer_position(consumer, "t", p);
+        r = leat_consumer_commit(consumer, LEAT_SYNC);
+        for (uint32_t p = 0; r == 0 && p < STORM_PARTITIONS; p++)
+            if (positions[p] > 0)
+                board_set(p, (uint64_t)positions[p]);
+        board_add(STORM_COMMITS, r == 0);
+    }
+    if (r < 0 && r != LEAT_EGONE)
+        CHECK_OK(r);
+    leat_close(bus);
+}
+
+static uint64_t generation_of(leat_bus *handle)
+{
+    leat_group_info *info;
+    int r = leat_group_describe(handle, "g", &info);
+    if (r == LEAT_ENOGROUP)
+        return 0;
+    CHECK_OK(r);
+    uint64_t generation = info->generation;
+    leat_group_info_free(info);
+    return generation;
+}
+
+TEST(acknowledged_commits_outlive_a_storm_of_deaths)
+{
+    int rounds = test_long() ? 300 : 30, both = 0;
+    const char *const options[] = { "--max-start-pause", "1", "--log-level", "error", NULL };
+    struct bus *bus = bus_start("--max-start-pause", "1", "--log-level", "error");
+    const char *path = text("%s", bus->path);
+    bus_topic(bus, "t", .partitions = STORM_PARTITIONS, .level = LEAT_WRITTEN);
+    struct child *from = bus_spawn(bus, sender), *to = bus_spawn(bus, committer);
+    uint64_t generation = 0;
+    for (int i = 0; i < rounds; i++) {
+        uint64_t seen = board_get(STORM_COMMITS), dice = test_random() % 8;
+        WAIT_UNTIL(board_get(STORM_COMMITS) > seen, 30);
+        if (dice < 3) {
+            bus_wait_worker(bus, bus_kill_worker(bus));
+        } else if (dice == 3) {
+            bus_wait_keeper(bus, bus_kill_keeper(bus));
+        } else if (dice == 4) {
+            child_kill(to);
+            to = bus_spawn(bus, committer);
+        } else {
+            bus_kill_both(bus);
+            child_end_in(from, 30);
+            child_end_in(to, 30);
+            bus = bus_start_in(path, options);
+            leat_bus *handle = bus_open(bus);
+            for (uint32_t p = 0; p < STORM_PARTITIONS; p++)
+                CHECK(committed_of(handle, "g", p) >= (int64_t)board_get(p));
+            CHECK(generation_of(handle) > generation);
+            generation = generation_of(handle);
+            leat_close(handle);
+            from = bus_spawn(bus, sender);
+            to = bus_spawn(bus, committer);
+            both++;
+        }
+    }
+    board_set(STORM_STOP, 1);
+    child_end_in(from, 30);
+    child_end_in(to, 30);
+    printf("%d rounds, %d times both, %d commits acknowledged\n", rounds, both,
+           (int)board_get(STORM_COMMITS));
+    bus_stop(bus);
+}
+
 /* ---- errors ---- */
 
 static const char *fail_file(void)

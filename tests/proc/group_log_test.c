@@ -528,3 +528,73 @@ TEST(full_disk_is_told_to_who_waits_and_passes_by_itself)
     bus_stop(bus);
     CHECK_EQ(umount2(groups, MNT_DETACH), 0);
 }
+
+/* Moves a file of the data directory away, or back. */
+static void move(const struct bus *bus, const char *from, const char *to)
+{
+    CHECK_EQ(rename(text("%s/data/%s", bus->path, from), text("%s/data/%s", bus->path, to)), 0);
+}
+
+TEST(topic_that_cannot_be_served_for_a_while_keeps_its_committed_offsets)
+{
+    struct bus *bus = bus_start();
+    bus_topic(bus, "t", .level = LEAT_DURABLE);
+    bus_topic(bus, "other", .level = LEAT_DURABLE);
+    leat_bus *handle = bus_open(bus);
+    leat_offset offsets[] = { { .topic = "t", .offset = 3 }, { .topic = "other", .offset = 4 } };
+    CHECK_OK(leat_group_reset(handle, "g", offsets, 2));
+    const char *path = text("%s", bus->path);
+    bus_stop(bus);
+    leat_close(handle);
+
+    move(bus, "topics/t/topic", "topics/t/gone");
+    bus = bus_start_in(path, no_options);
+    bus_wait_worker(bus, bus_kill_worker(bus)); /* who compares all of the file with what is there */
+    handle = bus_open(bus);
+    CHECK_EQ(committed_of(handle, "g", 0), 4);
+    offsets[1].offset = 5;
+    CHECK_OK(leat_group_reset(handle, "g", &offsets[1], 1));
+    bus_stop(bus);
+    leat_close(handle);
+
+    move(bus, "topics/t/gone", "topics/t/topic");
+    bus = bus_start_in(path, no_options);
+    handle = bus_open(bus);
+    leat_group_info *info;
+    CHECK_OK(leat_group_describe(handle, "g", &info));
+    CHECK_EQ(info->partition_count, 2);
+    CHECK_EQ(info->partitions[0].current_offset, 5);
+    CHECK_EQ(info->partitions[1].current_offset, 3);
+    leat_group_info_free(info);
+    leat_close(handle);
+    bus_stop(bus);
+}
+
+TEST(bus_does_not_begin_without_offsets_that_are_damaged)
+{
+    struct bus *bus = bus_start();
+    bus_topic(bus, "t", .level = LEAT_DURABLE);
+    leat_bus *handle = bus_open(bus);
+    leat_offset offset = { .topic = "t", .offset = 3 };
+    for (int g = 0; g < 5; g++)
+        CHECK_OK(leat_group_reset(handle, text("g%d", g), &offset, 1));
+    const char *path = text("%s", bus->path), *output;
+    bus_stop(bus);
+    leat_close(handle);
+    FILE *file = fopen(text("%s/data/groups/offsets", path), "r+");
+    CHECK(file && fseek(file, LT_STORE_PAGE + 60, SEEK_SET) == 0 && fputc(0x55, file) == 0x55);
+    CHECK_EQ(fclose(file), 0);
+    const char *argv[] = { test_program("LEAT_TEST_LEATD"), "--bus", path, NULL };
+    CHECK(run_program(argv, &output) != 0);
+    printf("%s", output);
+    CHECK(strstr(output, "groups/offsets") != NULL);
+
+    /* Who says so begins without. */
+    move(bus, "groups/offsets", "groups/offsets.damaged");
+    bus = bus_start_in(path, no_options);
+    handle = bus_open(bus);
+    CHECK_EQ(committed_of(handle, "g1", 0), -2);
+    CHECK_OK(leat_group_reset(handle, "g1", &offset, 1));
+    leat_close(handle);
+    bus_stop(bus);
+}
