@@ -100,6 +100,14 @@ static struct item **slot_of(const struct lt_offsets *offsets, uint64_t hash,
     return &offsets->slots[at];
 }
 
+static void enter_item(struct item **slots, uint64_t slot_count, struct item *item)
+{
+    uint64_t at = item->hash & (slot_count - 1);
+    while (slots[at])
+        at = (at + 1) & (slot_count - 1);
+    slots[at] = item;
+}
+
 static int grow_table(struct lt_offsets *offsets)
 {
     if (offsets->item_count * 2 < offsets->slot_count)
@@ -108,14 +116,9 @@ static int grow_table(struct lt_offsets *offsets)
     struct item **slots = calloc(count, sizeof *slots);
     if (!slots)
         return lt_fail(LEAT_ENOMEM, "%s: no memory for %" PRIu64 " committed offsets", offsets->path, count);
-    for (uint64_t i = 0; i < offsets->slot_count; i++) {
-        struct item *item = offsets->slots[i];
-        uint64_t at = item ? item->hash & (count - 1) : 0;
-        while (item && slots[at])
-            at = (at + 1) & (count - 1);
-        if (item)
-            slots[at] = item;
-    }
+    for (uint64_t i = 0; i < offsets->slot_count; i++)
+        if (offsets->slots[i])
+            enter_item(slots, count, offsets->slots[i]);
     free(offsets->slots);
     offsets->slots = slots;
     offsets->slot_count = count;
@@ -131,7 +134,7 @@ static void count_live(struct lt_offsets *offsets, const struct item *item, int 
     offsets->live_bytes += sign > 0 ? bytes : -bytes;
 }
 
-/* A key that is forgotten keeps its slot until the next start. */
+/* A key that is forgotten keeps its slot until the next compaction. */
 static int set_item(struct lt_offsets *offsets, const struct lt_offsets_entry *entry, const void *group,
                     const void *metadata)
 {
@@ -306,6 +309,25 @@ static int name_file(struct lt_offsets *offsets, int fd)
     return stop(offsets);
 }
 
+/* Keys that are forgotten need their slots no longer than the file has something of them. Without memory for it, until the next time. */
+static void drop_forgotten(struct lt_offsets *offsets)
+{
+    struct item **slots = calloc(offsets->slot_count, sizeof *slots);
+    if (!slots)
+        return;
+    for (uint64_t i = 0; i < offsets->slot_count; i++) {
+        struct item *item = offsets->slots[i];
+        if (item && item->offset == LT_OFFSETS_FORGOTTEN) {
+            free(item);
+            offsets->item_count--;
+        } else if (item) {
+            enter_item(slots, offsets->slot_count, item);
+        }
+    }
+    free(offsets->slots);
+    offsets->slots = slots;
+}
+
 static int compact(struct lt_offsets *offsets)
 {
     struct run run = { 0 };
@@ -324,6 +346,7 @@ static int compact(struct lt_offsets *offsets)
         offsets->pos = LT_STORE_PAGE + run.size;
         offsets->sequence = offsets->durable = run.end_sequence;
         offsets->staged.size = 0;
+        drop_forgotten(offsets);
     }
     free(run.bytes);
     return error;

@@ -142,6 +142,32 @@ TEST(failed_write_ends_it_until_it_is_opened_again)
     lt_offsets_close(offsets);
 }
 
+TEST(keys_come_and_go_and_the_others_stay)
+{
+    struct lt_offsets *offsets = open_offsets();
+    CHECK(lt_offsets_put(offsets, &key, 42, "note", 4) >= 0);
+    for (uint64_t round = 0; round < 50; round++) {
+        for (uint64_t i = 0; i < 100; i++) {
+            struct lt_offsets_key passing = { .group = "passing",
+                                              .topic = 1 + round % 3,
+                                              .partition = (uint32_t)i };
+            CHECK(lt_offsets_put(offsets, &passing, (int64_t)i, NULL, 0) >= 0);
+            if (i % 2 == 0)
+                CHECK(lt_offsets_put(offsets, &passing, LT_OFFSETS_FORGOTTEN, NULL, 0) >= 0);
+        }
+        CHECK_EQ(lt_offsets_flush(offsets), 0);
+        CHECK_EQ(lt_offsets_count(offsets), 1 + 50 * (round < 3 ? round + 1 : 3));
+        CHECK_EQ(offset_of(offsets, &key), 42);
+    }
+    offsets = reopen(offsets);
+    CHECK_EQ(lt_offsets_count(offsets), 151);
+    for (uint32_t i = 0; i < 100; i++)
+        CHECK_EQ(
+            offset_of(offsets, &(struct lt_offsets_key){ .group = "passing", .topic = 2, .partition = i }),
+            i % 2 == 0 ? -1 : (int64_t)i);
+    lt_offsets_close(offsets);
+}
+
 TEST(every_bit_of_an_entry_is_covered)
 {
     struct lt_offsets *offsets = open_offsets();
