@@ -26,22 +26,34 @@ static void give_entry(leat_bus *bus, struct lt_cursor *cursor)
 #define TOGETHER 32u
 
 /* Requests about the entries of these cursors, TOGETHER at most. */
+struct asking {
+    struct lt_reader_open bodies[TOGETHER];
+    struct lt_request requests[TOGETHER];
+};
+
+static void make_requests(struct asking *asking, enum lt_msg_type type, struct lt_cursor *const *cursors,
+                          uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct lt_request *request = &asking->requests[i];
+        struct lt_reader_open *body = &asking->bodies[i];
+        *body = (struct lt_reader_open){ .entry = cursors[i]->entry_number, .member = cursors[i]->lazy };
+        *request = (struct lt_request){ .type = type, .body = body, .body_size = sizeof *body };
+        request->remember = type == LT_MSG_READER_OPEN;
+        if (type == LT_MSG_READER_CLOSE) { /* the bodies are as long, and begin alike */
+            request->forget = LT_MSG_READER_OPEN;
+            request->forget_body = body;
+            request->forget_size = sizeof *body;
+        }
+    }
+}
+
 static void ask(leat_bus *bus, enum lt_msg_type type, struct lt_cursor *const *cursors, int *results,
                 uint32_t count)
 {
-    struct lt_reader_open bodies[TOGETHER];
-    struct lt_request requests[TOGETHER];
-    for (uint32_t i = 0; i < count; i++) {
-        bodies[i] = (struct lt_reader_open){ .entry = cursors[i]->entry_number, .member = cursors[i]->lazy };
-        requests[i] = (struct lt_request){ .type = type, .body = &bodies[i], .body_size = sizeof bodies[i] };
-        requests[i].remember = type == LT_MSG_READER_OPEN;
-        if (type == LT_MSG_READER_CLOSE) { /* the bodies are as long, and begin alike */
-            requests[i].forget = LT_MSG_READER_OPEN;
-            requests[i].forget_body = &bodies[i];
-            requests[i].forget_size = sizeof bodies[i];
-        }
-    }
-    lt_link_call_all(&bus->link, requests, results, count);
+    struct asking asking;
+    make_requests(&asking, type, cursors, count);
+    lt_link_call_all(&bus->link, asking.requests, results, count);
 }
 
 int lt_cursor_new(leat_consumer *c, struct lt_attached *topic, uint32_t partition, struct lt_cursor **out)
@@ -101,11 +113,41 @@ static void free_cursor(leat_consumer *c, struct lt_cursor *cursor)
     free(cursor);
 }
 
+/* Readers are opened (`opening`) and the current rings mapped where there is none, TOGETHER at most, in one go. */
+static void open_and_map(leat_bus *bus, struct lt_cursor **cursors, int *results, uint32_t count,
+                         bool opening)
+{
+    struct lt_ring_wanted rings[TOGETHER];
+    struct lt_cursor *wants[TOGETHER];
+    struct asking asking;
+    uint32_t n = 0;
+    if (opening)
+        make_requests(&asking, LT_MSG_READER_OPEN, cursors, count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (cursors[i]->mapped != NULL || !cursors[i]->lazy)
+            continue;
+        rings[n] = (struct lt_ring_wanted){ .topic = cursors[i]->topic,
+                                            .partition = cursors[i]->partition,
+                                            .ring = lt_load_acquire32(&cursors[i]->part->current_ring) };
+        wants[n++] = cursors[i];
+    }
+    if (n != 0)
+        lt_attached_map_all(rings, n, asking.requests, results, opening ? count : 0);
+    else if (opening)
+        lt_link_call_all(&bus->link, asking.requests, results, count);
+    for (uint32_t i = 0; i < n; i++) {
+        if (rings[i].mapped == NULL)
+            continue;
+        wants[i]->mapped = rings[i].mapped;
+        wants[i]->ring = rings[i].mapped->view;
+    }
+}
+
 void lt_cursors_open(leat_consumer *c, struct lt_cursor **cursors, int *results, uint32_t count)
 {
     for (uint32_t at = 0, some; at < count; at += some) {
         some = count - at < TOGETHER ? count - at : TOGETHER;
-        ask(c->handle.bus, LT_MSG_READER_OPEN, cursors + at, results + at, some);
+        open_and_map(c->handle.bus, cursors + at, results + at, some, true);
     }
     for (uint32_t i = 0; i < count; i++) {
         if (results[i] >= 0)
@@ -167,25 +209,8 @@ void lt_cursor_close(leat_consumer *c, struct lt_cursor *cursor)
 void lt_cursors_map(struct lt_cursor **cursors, uint32_t count)
 {
     for (uint32_t at = 0, some; at < count; at += some) {
-        struct lt_ring_wanted rings[TOGETHER];
-        struct lt_cursor *wants[TOGETHER];
-        uint32_t n = 0;
         some = count - at < TOGETHER ? count - at : TOGETHER;
-        for (uint32_t i = at; i < at + some; i++) {
-            if (cursors[i]->mapped != NULL)
-                continue;
-            rings[n] = (struct lt_ring_wanted){ .topic = cursors[i]->topic,
-                                                .partition = cursors[i]->partition,
-                                                .ring = lt_load_acquire32(&cursors[i]->part->current_ring) };
-            wants[n++] = cursors[i];
-        }
-        lt_attached_map_all(rings, n);
-        for (uint32_t i = 0; i < n; i++) {
-            if (rings[i].mapped == NULL)
-                continue;
-            wants[i]->mapped = rings[i].mapped;
-            wants[i]->ring = rings[i].mapped->view;
-        }
+        open_and_map(cursors[at]->topic->bus, cursors + at, NULL, some, false);
     }
 }
 

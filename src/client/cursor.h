@@ -65,7 +65,7 @@ void lt_cursors_open(leat_consumer *c, struct lt_cursor **cursors, int *results,
 void lt_cursors_close(leat_consumer *c, struct lt_cursor **cursors, uint32_t count);
 /* It has no position any more; its entry stays open, the current ring mapped: standby.h. Its views are over. */
 void lt_cursor_rest(struct lt_cursor *cursor);
-/* The current rings of new cursors, where most begin. What fails here is met again, and said, when a cursor is placed. */
+/* The current rings of members' cursors, where most begin; opening maps them too. What fails here is met again, and said, when a cursor is placed. */
 void lt_cursors_map(struct lt_cursor **cursors, uint32_t count);
 
 /* The first offset that can be read, in the log or in a ring. Only loads from the page. */

@@ -92,7 +92,6 @@ static void open_some(leat_consumer *c, const struct lt_standby *wanted, uint32_
         if (cursors[i] != NULL)
             cursors[opened++] = cursors[i];
     lt_point("standby.open");
-    lt_cursors_map(cursors, opened);
     for (uint32_t i = 0; i < opened; i++) {
         if (is_scarce(cursors[i]) || make_room(m) < 0)
             lt_cursor_close(c, cursors[i]);

@@ -316,15 +316,18 @@ static struct lt_mapped *find_ring(const struct lt_attached *topic, uint32_t par
     return m;
 }
 
-void lt_attached_map_all(struct lt_ring_wanted *wanted, uint32_t count)
+void lt_attached_map_all(struct lt_ring_wanted *wanted, uint32_t count, const struct lt_request *others,
+                         int *other_results, uint32_t other_count)
 {
     struct lt_ring_attach bodies[MAP_TOGETHER];
     struct lt_ring_attach_answer answers[MAP_TOGETHER] = { 0 };
-    struct lt_request requests[MAP_TOGETHER];
-    int results[MAP_TOGETHER];
+    struct lt_request all[2 * MAP_TOGETHER], *requests = all + other_count;
+    int results[2 * MAP_TOGETHER];
     uint32_t asked[MAP_TOGETHER], n = 0;
     if (count == 0)
         return;
+    for (uint32_t i = 0; i < other_count; i++)
+        all[i] = others[i];
     leat_bus *bus = wanted[0].topic->bus;
     pthread_mutex_lock(&bus->mutex);
     for (uint32_t i = 0; i < count; i++) {
@@ -344,10 +347,12 @@ void lt_attached_map_all(struct lt_ring_wanted *wanted, uint32_t count)
                                            .answer_size = sizeof answers[n] };
         asked[n++] = i;
     }
-    lt_link_call_all(&bus->link, requests, results, n);
+    lt_link_call_all(&bus->link, all, results, other_count + n);
+    for (uint32_t i = 0; i < other_count; i++)
+        other_results[i] = results[i];
     for (uint32_t i = 0; i < n; i++) {
         struct lt_ring_wanted *ring = &wanted[asked[i]];
-        if (results[i] >= 0 &&
+        if (results[other_count + i] >= 0 &&
             take_ring(ring->topic, ring->partition, ring->ring, LT_MAP_LAZY, &requests[i], &ring->mapped) < 0)
             ring->mapped = NULL;
     }

@@ -55,13 +55,16 @@ void lt_attached_close(struct lt_attached *topic, bool write);
 /* The ring of that number. 0, LEAT_EOFFSET (that ring is gone: look at the page again), or an error. */
 int lt_attached_map(struct lt_attached *topic, uint32_t partition, uint32_t ring, enum lt_map_how how,
                     struct lt_mapped **mapped);
-/* Rings of one bus's topics, LAZY, asked for together; up to 32. NULL: not this way; alone it may go, or say why. */
+/* Rings of one bus's topics, LAZY, asked for together, up to 32, behind other requests that travel with them. NULL: not this way;
+ * alone it may go, or say why. */
 struct lt_ring_wanted {
     struct lt_attached *topic;
     uint32_t partition, ring;
     struct lt_mapped *mapped; /* out: with a reference */
 };
-void lt_attached_map_all(struct lt_ring_wanted *wanted, uint32_t count);
+struct lt_request;
+void lt_attached_map_all(struct lt_ring_wanted *wanted, uint32_t count, const struct lt_request *others,
+                         int *other_results, uint32_t other_count);
 /* One more reference. */
 void lt_mapped_keep(struct lt_mapped *mapped);
 void lt_mapped_drop(struct lt_mapped *mapped);

@@ -759,6 +759,7 @@ static void *run(void *argument)
 {
     struct lt_worker *w = argument;
     struct epoll_event events[EVENTS];
+    lt_worker_hurry();
     while (!lt_load_acquire32(&w->stopping)) {
         int count = epoll_wait(w->epoll_fd, events, EVENTS, -1);
         if (count < 0 && errno != EINTR)

@@ -108,6 +108,7 @@ static void *run(void *argument)
     const uint32_t *words[LT_FUTEX_MANY];
     uint32_t values[LT_FUTEX_MANY], fired_count;
     struct fired fired[GROUP_SLOTS];
+    lt_worker_hurry();
     for (;;) {
         words[0] = &group->change;
         values[0] = lt_load_acquire32(&group->change);

@@ -267,6 +267,10 @@ void lt_worker_say(struct lt_worker *w, enum lt_log_level level, const char *for
 /* Starts a thread with all signals blocked and a small stack. 0 or an error with a message. */
 int lt_worker_thread(pthread_t *thread, void *(*run)(void *), void *argument);
 
+/* The calling thread is one that others wait for: where the kernel has slices (EEVDF, Linux 6.12) it gets short ones, by which it
+ * runs soon when it wakes, in front of who computes. */
+void lt_worker_hurry(void);
+
 /* What the kernel says can still be had, in bytes; UINT64_MAX when it says nothing. */
 uint64_t lt_memory_available(void);
 
