@@ -534,6 +534,7 @@ static uint32_t call_some(struct lt_link *link, struct lt_request *requests, int
             int failed = remember(link, request);
             r = failed < 0 ? failed : r;
         }
+        request->reached = link->reached;
         results[heard] = r;
     }
     if (said != 0 && heard < count)

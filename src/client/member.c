@@ -186,34 +186,53 @@ static int stand(leat_consumer *c, struct lt_group_join *body, uint32_t size, ui
     return r == LEAT_EFENCED || r > 0 ? 0 : r;
 }
 
-/* Says what the subscription says: as a new member, or as the one that we are. */
-static int join(leat_consumer *c)
-{
+struct joining {
+    struct lt_group_join *body;
     struct lt_group_join_answer answer;
+    struct lt_request request;
+};
+
+/* What the subscription says: as a new member, or as the one that we are. end_join comes behind it, whatever became of it. */
+static int begin_join(const leat_consumer *c, struct joining *j)
+{
     uint32_t size = 0;
-    if (sizeof answer + c->member->subscription.text_bytes > LT_ANSWER_MAX - sizeof(struct lt_group_join))
+    if (sizeof j->answer + c->member->subscription.text_bytes > LT_ANSWER_MAX - sizeof(struct lt_group_join))
         return lt_fail(LEAT_ELIMIT, "group \"%s\": names of %u bytes: a subscription has %zu at most",
                        c->options.group, c->member->subscription.text_bytes,
-                       LT_ANSWER_MAX - sizeof(struct lt_group_join) - sizeof answer);
-    struct lt_group_join *body = join_body(c, &size);
-    if (body == NULL)
+                       LT_ANSWER_MAX - sizeof(struct lt_group_join) - sizeof j->answer);
+    j->body = join_body(c, &size);
+    if (j->body == NULL)
         return no_memory("a subscription");
-    struct lt_request request = { .type = LT_MSG_GROUP_JOIN,
-                                  .body = body,
-                                  .body_size = size,
-                                  .answer = &answer,
-                                  .answer_size = sizeof answer };
+    j->request = (struct lt_request){ .type = LT_MSG_GROUP_JOIN,
+                                      .body = j->body,
+                                      .body_size = size,
+                                      .answer = &j->answer,
+                                      .answer_size = sizeof j->answer };
     lt_point("member.join");
-    int r = lt_link_call(&c->handle.bus->link, &request);
-    if (r >= 0 && (request.got != sizeof answer || answer.serial == 0))
+    return 0;
+}
+
+static int end_join(leat_consumer *c, struct joining *j, int r)
+{
+    if (r >= 0 && (j->request.got != sizeof j->answer || j->answer.serial == 0))
         r = lt_fail(LEAT_EPROTO, "group \"%s\": a join was answered with %u bytes, serial %u",
-                    c->options.group, request.got, request.got == sizeof answer ? answer.serial : 0);
+                    c->options.group, j->request.got,
+                    j->request.got == sizeof j->answer ? j->answer.serial : 0);
     if (r < 0) {
-        free(body);
+        free(j->body);
         return r;
     }
-    become(c, &answer);
-    return stand(c, body, size, request.reached);
+    become(c, &j->answer);
+    j->body->flags &= ~(
+        uint32_t)LT_JOIN_MUST_EXIST; /* they may go, and a new worker shall know us nevertheless */
+    return stand(c, j->body, j->request.body_size, j->request.reached);
+}
+
+static int join(leat_consumer *c)
+{
+    struct joining j;
+    int r = begin_join(c, &j);
+    return r < 0 ? r : end_join(c, &j, lt_link_call(&c->handle.bus->link, &j.request));
 }
 
 /* Patterns over the topics that there are now. 1: others than before. */
@@ -356,24 +375,71 @@ void lt_member_close(leat_consumer *c)
 
 /* --- subscribing --- */
 
+/* The consumer's from here on, once. */
+static int keep_topic(leat_consumer *c, struct lt_attached *topic)
+{
+    uint32_t k = 0;
+    while (k < c->topic_count && c->topics[k] != topic)
+        k++;
+    int r = k == c->topic_count ? lt_consumer_keep_topic(c, topic) : 1;
+    if (r != 0)
+        lt_attached_close(topic, false);
+    return r < 0 ? r : 0;
+}
+
 /* Names that are asked for have to be there now. They stay attached: what is granted of them begins at once. */
 static int attach_named(leat_consumer *c, const struct lt_subscription *s)
 {
     for (int i = 0; i < s->name_count; i++) {
         struct lt_attached *topic;
-        uint32_t k = 0;
         int r = lt_attached_open(c->handle.bus, s->names[i], false, false, &topic);
-        if (r < 0)
-            return r;
-        while (k < c->topic_count && c->topics[k] != topic)
-            k++;
-        r = k == c->topic_count ? lt_consumer_keep_topic(c, topic) : 1;
-        if (r != 0)
-            lt_attached_close(topic, false);
+        if (r >= 0)
+            r = keep_topic(c, topic);
         if (r < 0)
             return r;
     }
     return 0;
+}
+
+/* One topic by its name, the most frequent case: attaching and joining are one go. 0; an error; 1: it is attached here already, so join. */
+static int attach_and_join(leat_consumer *c)
+{
+    const struct lt_subscription *s = &c->member->subscription;
+    struct lt_attached *topic;
+    struct joining j;
+    int joined = 1;
+    int r = begin_join(c, &j);
+    if (r < 0)
+        return r;
+    j.body->flags |= LT_JOIN_MUST_EXIST;
+    r = lt_attached_open_with(c->handle.bus, s->names[0], &j.request, &joined, &topic);
+    if (r >= 0)
+        r = keep_topic(c, topic);
+    if (joined > 0) {
+        free(j.body);
+        return r < 0 ? r : 1;
+    }
+    int attached = r;
+    r = end_join(c, &j, joined);
+    if (attached < 0 && r >= 0) { /* no memory for its page, say */
+        say_leave(c, false);
+        resign(c->member);
+    }
+    return attached < 0 ? attached : r;
+}
+
+static int enter(leat_consumer *c)
+{
+    const struct lt_subscription *s = &c->member->subscription;
+    int r = 1;
+    if (!c->member->joined && s->pattern_count == 0 && s->name_count == 1)
+        r = attach_and_join(c);
+    if (r <= 0)
+        return r;
+    r = attach_named(c, s);
+    if (r >= 0)
+        r = expand(c);
+    return r < 0 ? r : join(c);
 }
 
 static int take_subscription(leat_consumer *c, struct lt_subscription *taken)
@@ -382,9 +448,7 @@ static int take_subscription(leat_consumer *c, struct lt_subscription *taken)
     struct lt_subscription before = m->subscription;
     m->subscription = *taken;
     c->topics_seq = lt_load_acquire64(&c->handle.bus->coordinator->topics_seq); /* [topics.seq] */
-    int r = expand(c);
-    if (r >= 0)
-        r = join(c);
+    int r = enter(c);
     if (r == LEAT_EFENCED && m->joined) { /* evicted, and had not noticed */
         r = evict(c);
         r = r < 0 ? r : attach_named(c, &m->subscription);
@@ -412,10 +476,7 @@ int lt_member_subscribe(leat_consumer *c, const char *const *names, int count)
     lt_consumer_release(c);
     if (!m->joined)
         leave(c, false);
-    if (r >= 0)
-        r = attach_named(c, &s);
-    if (r >= 0)
-        r = take_subscription(c, &s);
+    r = take_subscription(c, &s);
     lt_subscription_free(&s);
     if (r < 0 && !m->joined) {
         lt_consumer_unassign(c);

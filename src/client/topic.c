@@ -144,8 +144,28 @@ static struct lt_attached *find_id(leat_bus *bus, uint32_t topic_id)
     return topic;
 }
 
+/* Another request that travels with it. */
+struct ride {
+    struct lt_request *request;
+    int *result;
+};
+
+static int call_with(leat_bus *bus, struct lt_request *request, const struct ride *ride)
+{
+    if (ride->request == NULL)
+        return lt_link_call(&bus->link, request);
+    struct lt_request both[2] = { *request, *ride->request };
+    int results[2];
+    lt_link_call_all(&bus->link, both, results, 2);
+    *request = both[0];
+    *ride->request = both[1];
+    *ride->result = results[1];
+    return results[0];
+}
+
 /* Asks leatd; finds or maps the page of what it answers. */
-static int attach(leat_bus *bus, const char *name, bool write, bool exclusive, struct lt_attached **out)
+static int attach(leat_bus *bus, const char *name, bool write, bool exclusive, const struct ride *ride,
+                  struct lt_attached **out)
 {
     struct lt_topic_attach body = attach_body(name, write, exclusive);
     struct lt_topic_attach_answer answer = { 0 };
@@ -155,7 +175,7 @@ static int attach(leat_bus *bus, const char *name, bool write, bool exclusive, s
                                   .answer = &answer,
                                   .answer_size = sizeof answer,
                                   .remember = true };
-    int r = lt_link_call(&bus->link, &request);
+    int r = call_with(bus, &request, ride);
     if (r < 0)
         return r;
     r = 0;
@@ -170,7 +190,8 @@ static int attach(leat_bus *bus, const char *name, bool write, bool exclusive, s
     return r;
 }
 
-static int open_locked(leat_bus *bus, const char *name, bool write, bool exclusive, struct lt_attached **out)
+static int open_locked(leat_bus *bus, const char *name, bool write, bool exclusive, const struct ride *ride,
+                       struct lt_attached **out)
 {
     struct lt_attached *topic = find_name(bus, name);
     if (topic != NULL && write && topic->exclusive)
@@ -180,7 +201,7 @@ static int open_locked(leat_bus *bus, const char *name, bool write, bool exclusi
                        topic->writers);
     if (topic == NULL || (write ? topic->writers : topic->readers) == 0) {
         topic = NULL;
-        int r = attach(bus, name, write, exclusive, &topic);
+        int r = attach(bus, name, write, exclusive, ride, &topic);
         if (r < 0 || topic == NULL)
             return r;
     }
@@ -194,7 +215,8 @@ static int open_locked(leat_bus *bus, const char *name, bool write, bool exclusi
     return 0;
 }
 
-int lt_attached_open(leat_bus *bus, const char *name, bool write, bool exclusive, struct lt_attached **topic)
+static int open_topic(leat_bus *bus, const char *name, bool write, bool exclusive, const struct ride *ride,
+                      struct lt_attached **topic)
 {
     if (name == NULL)
         return lt_fail(LEAT_EINVAL, "the topic's name is NULL");
@@ -202,9 +224,20 @@ int lt_attached_open(leat_bus *bus, const char *name, bool write, bool exclusive
     if (r < 0)
         return r;
     pthread_mutex_lock(&bus->mutex);
-    r = open_locked(bus, name, write, exclusive, topic);
+    r = open_locked(bus, name, write, exclusive, ride, topic);
     pthread_mutex_unlock(&bus->mutex);
     return r;
+}
+
+int lt_attached_open(leat_bus *bus, const char *name, bool write, bool exclusive, struct lt_attached **topic)
+{
+    return open_topic(bus, name, write, exclusive, &(struct ride){ 0 }, topic);
+}
+
+int lt_attached_open_with(leat_bus *bus, const char *name, struct lt_request *other, int *result,
+                          struct lt_attached **topic)
+{
+    return open_topic(bus, name, false, false, &(struct ride){ other, result }, topic);
 }
 
 void lt_attached_close(struct lt_attached *topic, bool write)

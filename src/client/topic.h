@@ -20,6 +20,8 @@
 /* LAZY is READ for who is in a hurry: pages come as they are touched, some at a time. To map them all takes milliseconds. */
 enum lt_map_how { LT_MAP_READ, LT_MAP_LAZY, LT_MAP_WRITE };
 
+struct lt_request;
+
 struct lt_mapped {
     struct lt_mapped *next; /* of the same partition */
     struct lt_attached *topic;
@@ -50,6 +52,10 @@ struct lt_attached {
 /* Attaches, or takes another reference.
  * Errors: LEAT_ENOTOPIC, LEAT_EPERM, LEAT_EEXCLUSIVE, LEAT_ELIMIT, LEAT_ENOMEM, LEAT_EGONE. */
 int lt_attached_open(leat_bus *bus, const char *name, bool write, bool exclusive, struct lt_attached **topic);
+/* To read. Another request may travel with the one that this takes: its result goes to *result, which is left alone when this
+ * takes none, or has failed before. */
+int lt_attached_open_with(leat_bus *bus, const char *name, struct lt_request *other, int *result,
+                          struct lt_attached **topic);
 void lt_attached_close(struct lt_attached *topic, bool write);
 
 /* The ring of that number. 0, LEAT_EOFFSET (that ring is gone: look at the page again), or an error. */
@@ -62,7 +68,6 @@ struct lt_ring_wanted {
     uint32_t partition, ring;
     struct lt_mapped *mapped; /* out: with a reference */
 };
-struct lt_request;
 void lt_attached_map_all(struct lt_ring_wanted *wanted, uint32_t count, const struct lt_request *others,
                          int *other_results, uint32_t other_count);
 /* One more reference. */

@@ -252,6 +252,8 @@ int lt_groups_join(struct lt_worker *w, struct lt_conn *conn, const void *body, 
     (void)out_room;
     memcpy(&join, body, sizeof join);
     int r = check_join(w, conn, &join, body_bytes);
+    if (r == 0 && (join.flags & LT_JOIN_MUST_EXIST))
+        r = lt_groups_check_topics(w, (const char *)body + sizeof join, join.topic_bytes);
     if (r < 0)
         return r;
     if (join.client_id[0] == 0)

@@ -78,6 +78,15 @@ static int check_names(const char *names, uint32_t bytes)
     return 0;
 }
 
+int lt_groups_check_topics(struct lt_worker *w, const char *names, uint32_t bytes)
+{
+    int r = check_names(names, bytes);
+    for (const char *at = names; r == 0 && at < names + bytes; at += strlen(at) + 1)
+        if (at[0] == '=' && !lt_topics_by_name(w, at + 1))
+            r = lt_fail(LEAT_ENOTOPIC, "no topic %s on this bus", at + 1);
+    return r;
+}
+
 int lt_groups_subscribe(struct lt_kept_group *g, uint32_t m, const struct lt_peer *peer, const char *names,
                         uint32_t bytes, bool *changed)
 {

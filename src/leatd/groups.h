@@ -151,6 +151,8 @@ struct lt_group_sync_row lt_groups_row(struct lt_kept_group *g, uint32_t p, uint
 /* group_topics.c: sets the agent's subscription. `peer` may read them; LEAT_EPERM for one that it may not and asked for by name. */
 int lt_groups_subscribe(struct lt_kept_group *g, uint32_t m, const struct lt_peer *peer, const char *names,
                         uint32_t bytes, bool *changed);
+/* LEAT_ENOTOPIC: one of those that are asked for by name is not there. */
+int lt_groups_check_topics(struct lt_worker *w, const char *names, uint32_t bytes);
 /* Topics and parts of the machine, from all subscriptions. 0 or an error; *changed: they are others. */
 int lt_groups_refresh(struct lt_kept_group *g, bool *changed);
 

@@ -232,6 +232,7 @@ enum lt_join_flags {
     LT_JOIN_ALONE = 1, /* refuse when somebody is in the group, and everybody after me: LEAT_EEXCLUSIVE */
     LT_JOIN_GATE =
         2, /* nothing that the group has not committed is overwritten while such a member is in it */
+    LT_JOIN_MUST_EXIST = 4, /* LEAT_ENOTOPIC for a topic that is asked for by name and not there */
 };
 /* JOIN: a consumer (its bell) becomes a member, or changes its subscription, or says again to a new worker that it is one.
  * Variable size: topic_bytes of names behind it, each with a '=' (asked for by name: refused when it may not be read) or a '~'
