@@ -168,12 +168,18 @@ static void note(struct actor *actor, const leat_record *records, int count, uin
     if (epoch == 0)
         return;
     if (me->epoch != epoch) {
+        me->seen = 0;
         lt_store_release32(&me->count, 0);
         lt_store_release32(&me->epoch, epoch);
     }
     uint32_t n = me->count;
-    for (int i = 0; i < count && n < STAGE_LOG; i++)
+    for (int i = 0; i < count; i++) {
+        uint64_t bit = 1ull << records[i].partition;
+        if (n >= STAGE_LOG - ((me->seen & bit) != 0 ? STAGE_PARTITIONS : 0))
+            continue; /* a round that takes too long: each partition's first record still has its place */
+        me->seen |= bit;
         me->log[n++] = (struct delivery){ now, records[i].offset, records[i].partition };
+    }
     lt_store_release32(&me->count, n);
 }
 

@@ -38,6 +38,7 @@ struct member {
     uint64_t assigned_ticks; /* of the last on_assigned */
     uint64_t revoked_ticks;  /* of the last on_revoked */
     uint32_t epoch, count;   /* of the log */
+    uint64_t seen;           /* partitions of which something is in it */
     struct delivery log[STAGE_LOG];
 };
 
