@@ -35,6 +35,7 @@
 
 #define MS_NS 1000000ll
 #define DEPTH 128u
+#define CLOSERS 16u
 #define OPS 64u
 #define ALONE_BYTES (64u << 10)
 #define BOUND_NS (2000 * MS_NS) /* what a lie in a bell costs */
@@ -615,6 +616,43 @@ static void end_helper(struct lt_persister *p)
     pthread_join(p->spare_thread, NULL);
 }
 
+struct closer {
+    struct lt_persister *p;
+    uint32_t first;
+    pthread_t thread;
+    bool runs;
+};
+
+static void *close_some(void *argument)
+{
+    const struct closer *closer = argument;
+    for (uint32_t i = closer->first; i < closer->p->log_count; i += CLOSERS) {
+        struct lt_part_log *l = closer->p->logs[i];
+        if (!l)
+            continue;
+        drop_spare(l);
+        lt_part_log_close(l, l->until);
+    }
+    return NULL;
+}
+
+/* Side by side: each waits for a sync or two, and the keeper has not got patience for thousands one after the other. */
+static void close_all(struct lt_persister *p)
+{
+    struct closer closers[CLOSERS];
+    for (uint32_t i = 0; i < CLOSERS; i++) {
+        closers[i] = (struct closer){ .p = p, .first = i };
+        closers[i].runs = i > 0 && i < p->log_count &&
+                          lt_worker_thread(&closers[i].thread, close_some, &closers[i]) == 0;
+    }
+    for (uint32_t i = 0; i < CLOSERS; i++) {
+        if (closers[i].runs)
+            pthread_join(closers[i].thread, NULL);
+        else
+            close_some(&closers[i]);
+    }
+}
+
 void lt_persister_stop(struct lt_worker *w)
 {
     struct lt_persister *p = w->persister;
@@ -624,17 +662,15 @@ void lt_persister_stop(struct lt_worker *w)
     wake(p);
     pthread_join(p->thread, NULL);
     end_helper(p);
+    close_all(p);
+    lt_worker_lock(w);
     for (uint32_t i = 0; i < p->log_count; i++) {
         struct lt_part_log *l = p->logs[i];
-        if (!l)
-            continue;
-        drop_spare(l);
-        lt_part_log_close(l, l->until);
         p->logs[i] = NULL;
-        lt_worker_lock(w);
-        lt_topics_unref(w, l->part->topic);
-        lt_worker_unlock(w);
+        if (l)
+            lt_topics_unref(w, l->part->topic);
     }
+    lt_worker_unlock(w);
 }
 
 void lt_persister_free(struct lt_worker *w)
