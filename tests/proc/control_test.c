@@ -658,7 +658,12 @@ TEST(requests_without_waiting_for_answers_are_answered_in_order)
 {
     struct bus *bus = bus_start();
     int fd = connect_control(bus);
-    struct lt_topic_create create = { .partitions = 1, .ring_size = 64 << 10, .mode = 0660, .no_log = 1 };
+    struct lt_topic_create create = { .partitions = 1,
+                                      .ring_size = 64 << 10,
+                                      .mode = 0660,
+                                      .no_log = 1,
+                                      .retention_bytes = -1,
+                                      .retention_ms = -1 };
     struct lt_topic_describe describe = { 0 };
     uint32_t numbers[30];
     for (uint32_t i = 0; i < 30; i += 3) {
@@ -680,7 +685,12 @@ TEST(requests_without_waiting_for_answers_are_answered_in_order)
 TEST(connection_that_ends_while_its_topic_is_made_harms_nobody)
 {
     struct bus *bus = bus_start();
-    struct lt_topic_create create = { .partitions = 16, .ring_size = 1 << 20, .mode = 0660, .no_log = 1 };
+    struct lt_topic_create create = { .partitions = 16,
+                                      .ring_size = 1 << 20,
+                                      .mode = 0660,
+                                      .no_log = 1,
+                                      .retention_bytes = -1,
+                                      .retention_ms = -1 };
     for (int i = 0; i < 20; i++) {
         int fd = connect_control(bus);
         snprintf(create.name, sizeof create.name, "t%d", i % 2);
