@@ -104,6 +104,8 @@ static int open_consumer(leat_consumer *c, leat_bus *bus)
     pthread_mutex_lock(&bus->mutex);
     c->number = ++bus->next_consumer;
     pthread_mutex_unlock(&bus->mutex);
+    if (options->spin_us != 0)
+        lt_link_spin(&bus->link, options->spin_us);
     r = ask_for_bell(c);
     if (r == 0 && options->group != NULL) {
         r = lt_member_make(c);

@@ -29,6 +29,7 @@
 #define FDS_MAX 8  /* room for what an answer may carry */
 #define PAUSE_MS 5 /* between two tries to connect */
 #define GOODBYE_MS 1000
+#define SPIN_MAX_US 50
 
 /* Positive conditions in here. */
 #define AHEAD \
@@ -88,19 +89,25 @@ static int send_message(int fd, uint16_t type, uint32_t number, const void *body
 }
 
 /* Receives one message into buffer. Its size; LOST is 0 here; or LEAT_ETIMEOUT. */
-static int receive_message(int fd, unsigned char *buffer, int *fds, int *fd_count, int64_t deadline_ms)
+static int receive_message(int fd, unsigned char *buffer, int *fds, int *fd_count, int64_t deadline_ms,
+                           int64_t spin_ns)
 {
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int) * FDS_MAX)];
     } control;
     struct iovec part = { buffer, LT_MSG_MAX };
+    int64_t spin_until_ns = spin_ns != 0 ? lt_clock_mono_ns() + spin_ns : 0;
     *fd_count = 0;
     for (;;) {
         struct msghdr message = {
             .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
         };
         ssize_t size = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (size < 0 && errno == EAGAIN && spin_until_ns != 0 && lt_clock_mono_ns() < spin_until_ns) {
+            lt_relax();
+            continue;
+        }
         if (size < 0 && errno == EAGAIN) {
             struct pollfd ready = { .fd = fd, .events = POLLIN };
             if (left_ms(deadline_ms) == 0)
@@ -128,7 +135,8 @@ static int receive_answer(struct lt_link *link, int fd, uint16_t type, uint32_t 
                           int *fd_count, int64_t deadline_ms)
 {
     for (;;) {
-        int size = receive_message(fd, link->buffer, fds, fd_count, deadline_ms);
+        int size = receive_message(fd, link->buffer, fds, fd_count, deadline_ms,
+                                   (int64_t)lt_load_relaxed64(&link->spin_ns));
         if (size <= 0)
             return size == 0 ? LOST : size;
         struct lt_msg head;
@@ -437,6 +445,13 @@ int lt_link_open(struct lt_link *link, const char *directory, bool mailbox, uint
     link->bus_id = answer->bus_id;
     link->up = true;
     return 0;
+}
+
+void lt_link_spin(struct lt_link *link, int64_t spin_us)
+{
+    uint64_t spin_ns = spin_us < 0 || spin_us > SPIN_MAX_US ? SPIN_MAX_US * 1000 : (uint64_t)spin_us * 1000;
+    if (lt_load_relaxed64(&link->spin_ns) < spin_ns) /* relaxed: sooner or later */
+        lt_store_relaxed64(&link->spin_ns, spin_ns);
 }
 
 void lt_link_stop(struct lt_link *link)

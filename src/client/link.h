@@ -28,8 +28,10 @@ struct lt_link {
     int fd; /* -1: never was connected */
     bool up;
     uint32_t reached; /* +1 with each connection */
-    uint32_t *gone;   /* the bus's; NULL for a link of one request */
-    uint32_t stop;    /* the bus is being closed */
+    uint64_t
+        spin_ns; /* how long an answer is looked for before this sleeps: 0, but with a consumer that spins */
+    uint32_t *gone; /* the bus's; NULL for a link of one request */
+    uint32_t stop;  /* the bus is being closed */
     uint32_t number;
     uint32_t client;
     uint64_t bus_id;
@@ -64,6 +66,9 @@ struct lt_request {
 /* Connects and says hello; fds of the regions when hello.mailbox was asked for. 0, or LEAT_EGONE, LEAT_EVERSION, LEAT_EPERM ... */
 int lt_link_open(struct lt_link *link, const char *directory, bool mailbox, uint32_t *gone,
                  struct lt_hello_answer *answer, int fds[LT_LINK_FDS], int64_t patience_ms);
+/* A consumer of this process spins for so long (-1: always) before it sleeps: so do its requests, but no longer than an answer takes
+ * that leatd can give at once. To sleep costs a wake, and the CPU, which another may have by then. */
+void lt_link_spin(struct lt_link *link, int64_t spin_us);
 /* No more waiting for a worker from here on: a reconnect that is under way in another thread ends. */
 void lt_link_stop(struct lt_link *link);
 /* Says goodbye when `bye`. */
