@@ -19,8 +19,8 @@
 #define MADV_POPULATE_READ 22 /* Linux 5.14 */
 #endif
 
-#define STRETCH (512ull << 10) /* made present at once */
-#define AROUND (64ull << 10)   /* what the kernel maps around a page that is touched */
+#define STRETCH (1024ull << 10) /* made present at once */
+#define AROUND (64ull << 10)    /* what the kernel maps around a page that is touched */
 #define PAGE ((uint64_t)LT_STORE_PAGE)
 #define NS_PER_MS 1000000ll
 #define PATIENCE_MS LT_LINK_PATIENCE_MS /* of a question that cannot be put off */
@@ -221,17 +221,6 @@ int lt_catchup_batch(struct lt_catchup *log, uint64_t offset, uint64_t bound)
             log->placed = false;
         if (r != 0)
             return r;
-    }
-    return 0;
-}
-
-int lt_catchup_next(struct lt_catchup *log, uint64_t offset, struct lt_store_record *record, uint32_t *at)
-{
-    *at = log->at;
-    while (lt_batch_next(log->batch, at, record)) {
-        if (record->offset >= offset && record->kind == LT_RECORD_DATA)
-            return 1;
-        log->at = *at;
     }
     return 0;
 }

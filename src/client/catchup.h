@@ -75,7 +75,17 @@ void lt_catchup_place(struct lt_catchup *log, uint64_t offset);
 int lt_catchup_batch(struct lt_catchup *log, uint64_t offset, uint64_t bound);
 /* The next record of the batch at or behind `offset` that readers see: 1, or 0 behind the last. lt_catchup_take steps over
  * it: without, it comes again. */
-int lt_catchup_next(struct lt_catchup *log, uint64_t offset, struct lt_store_record *record, uint32_t *at);
+static inline int lt_catchup_next(struct lt_catchup *log, uint64_t offset, struct lt_store_record *record,
+                                  uint32_t *at)
+{
+    *at = log->at;
+    while (lt_batch_next(log->batch, at, record)) {
+        if (record->offset >= offset && record->kind == LT_RECORD_DATA)
+            return 1;
+        log->at = *at;
+    }
+    return 0;
+}
 static inline void lt_catchup_take(struct lt_catchup *log, uint32_t at)
 {
     log->at = at;

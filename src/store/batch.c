@@ -155,22 +155,3 @@ const char *lt_batch_check(const void *bytes, uint64_t available, const struct l
         return "its checksum differs";
     return check_records(head);
 }
-
-int lt_batch_next(const void *bytes, uint32_t *at, struct lt_store_record *record)
-{
-    const struct lt_batch_head *batch = bytes;
-    if (*at >= batch->records_bytes)
-        return 0;
-    const unsigned char *from = (const unsigned char *)(batch + 1) + *at;
-    struct lt_record_head head;
-    memcpy(&head, from, sizeof head);
-    *record = (struct lt_store_record){ .offset = batch->first_offset + head.delta,
-                                        .stamp = head.stamp,
-                                        .key_size = head.key_size,
-                                        .value_size = head.value_size,
-                                        .headers_size = head.headers_size,
-                                        .kind = head.kind,
-                                        .bytes = from + sizeof head };
-    *at += head.bytes;
-    return 1;
-}
