@@ -349,7 +349,8 @@ bool lt_part_log_step(struct lt_part_log *l, struct lt_stages *stages, struct lt
     }
     if (is_open && (segments != l->segments || now_ns >= l->trim_ns))
         trim(l, now_ns);
-    bool differs = lt_plog_state(l->log) != l->shown || lt_plog_segments(l->log) != l->segments;
+    bool differs = lt_plog_state(l->log) != l->shown || lt_plog_segments(l->log) != l->segments ||
+                   lt_plog_start(l->log) != l->part->page->log_start;
     pthread_mutex_unlock(&l->lock);
     if (differs)
         lt_part_log_tell(l);
