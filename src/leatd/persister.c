@@ -712,6 +712,8 @@ static int attach_in(struct lt_part_log *l, const struct lt_segment_attach *requ
     if (r < 0)
         return r;
     struct lt_store_dir dir = lt_plog_dir(l->log);
+    if (!request->by_time)
+        lt_plog_lend(l->log, place.base_offset);
     lt_segment_name(name, place.base_offset, "log");
     int file = lt_io_open(dir.io, dir.fd, name, O_RDONLY | O_CLOEXEC);
     if (file < 0)

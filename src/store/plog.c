@@ -347,6 +347,7 @@ int lt_plog_give_spare(struct lt_plog *log, int fd, uint64_t bytes)
     close_fd(log, &log->spare_fd);
     log->spare_fd = fd;
     log->spare_bytes = bytes;
+    log->has_old = false;
     if (log->state == LT_PLOG_FULL)
         log->state = LT_PLOG_OPEN;
     return log->state == LT_PLOG_FAILED ? refuse(log) : 0;
@@ -379,7 +380,8 @@ static void enter_spare(struct lt_plog *log, const struct lt_segment *segment)
     log->segments[log->segment_count - 1].timestamp_max = log->end.timestamp_max;
     log->segments[log->segment_count - 1].size_bytes = log->active.size_bytes;
     log->segments[log->segment_count - 1].known = true;
-    log->segments[log->segment_count++] = (struct lt_segment_entry){ .base_offset = segment->base_offset };
+    log->segments[log->segment_count++] = (struct lt_segment_entry){ .base_offset = segment->base_offset,
+                                                                     .own = true };
     log->active = *segment;
     log->spare_fd = -1;
     log->big_bytes = 0;

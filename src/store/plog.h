@@ -148,7 +148,9 @@ void lt_plog_cursor_start(struct lt_plog_cursor *cursor, const struct lt_plog_pl
 int lt_plog_read(struct lt_plog *log, struct lt_plog_cursor *cursor, void *bytes, size_t capacity);
 void lt_plog_cursor_end(struct lt_plog *log, struct lt_plog_cursor *cursor);
 
-/* Removes whole segments from the start while keep_bytes are left in what stays (UINT64_MAX: no matter), or all records of the
+/* Somebody else gets a descriptor of the segment of `base_offset`: it is never recycled. */
+void lt_plog_lend(struct lt_plog *log, uint64_t base_offset);
+/* Removes whole segments from the start (one that nobody else has seen may become the next spare) while keep_bytes are left in what stays (UINT64_MAX: no matter), or all records of the
  * first are older than keep_after_ms (INT64_MIN: no matter); never the last. How many, or an error: then the log is FAILED, or
  * (an unlink failed) some files stay until the next start. */
 int lt_plog_trim(struct lt_plog *log, uint64_t keep_bytes, int64_t keep_after_ms);

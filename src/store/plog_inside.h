@@ -49,6 +49,7 @@ struct lt_plog {
     uint32_t rolled_count;
     int spare_fd;
     uint64_t spare_bytes;
+    bool has_old;       /* there may be an LT_OLD_NAME, since the last spare */
     uint64_t big_bytes; /* a batch that waits for a spare of its size */
 
     struct lt_plog_point end, written, durable;

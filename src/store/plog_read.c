@@ -307,12 +307,30 @@ static int count_trimmable(struct lt_plog *log, uint64_t keep_bytes, int64_t kee
     return 0;
 }
 
-static int drop(struct lt_plog *log, uint64_t base_offset)
+void lt_plog_lend(struct lt_plog *log, uint64_t base_offset)
+{
+    log->segments[segment_of(log, base_offset)].own = false;
+}
+
+/* One whose size the next spare has goes on as that: no space is given back and taken again, and who writes into it changes no
+ * metadata. One at a time waits for it. */
+static bool keep_as_old(struct lt_plog *log, const struct lt_segment_entry *entry, const char *name)
+{
+    if (!entry->own || log->has_old || entry->size_bytes != log->settings.segment_bytes ||
+        lt_io_rename(log->dir.io, log->dir.fd, name, LT_OLD_NAME) < 0)
+        return false;
+    log->has_old = true;
+    return true;
+}
+
+static int drop(struct lt_plog *log, const struct lt_segment_entry *entry)
 {
     char name[LT_SEGMENT_NAME_SIZE];
-    lt_segment_name(name, base_offset, "idx");
+    lt_segment_name(name, entry->base_offset, "idx");
     lt_io_unlink(log->dir.io, log->dir.fd, name);
-    lt_segment_name(name, base_offset, "log");
+    lt_segment_name(name, entry->base_offset, "log");
+    if (keep_as_old(log, entry, name))
+        return 0;
     int error = lt_io_unlink(log->dir.io, log->dir.fd, name);
     return error < 0 && error != -ENOENT ? lt_fail_errno(-error, "%s/%s: unlink", log->path, name) : 0;
 }
@@ -332,7 +350,7 @@ int lt_plog_trim(struct lt_plog *log, uint64_t keep_bytes, int64_t keep_after_ms
     if (error < 0)
         return error;
     for (uint32_t i = 0; i < count; i++) {
-        int result = drop(log, log->segments[i].base_offset);
+        int result = drop(log, &log->segments[i]);
         error = error < 0 ? error : result;
     }
     log->segment_count -= count;

@@ -98,7 +98,7 @@ static int drop_segment(const struct lt_store_dir *dir, uint64_t base_offset)
  * anything is unlinked. */
 static int tidy(const struct lt_store_dir *dir, struct lt_recovered *found, bool leftovers)
 {
-    static const char *const names[] = { LT_SPARE_NAME, LT_META_TEMPORARY, "index.new" };
+    static const char *const names[] = { LT_SPARE_NAME, LT_OLD_NAME, LT_META_TEMPORARY, "index.new" };
     int error = 0;
     for (unsigned i = 0; leftovers && error == 0 && i < sizeof names / sizeof names[0]; i++)
         error = drop_name(dir, names[i]);

@@ -33,6 +33,7 @@ struct lt_segment_entry {
     uint64_t size_bytes;   /* 0: not known yet */
     int64_t timestamp_max; /* meaningful when known */
     bool known;
+    bool own; /* made in this life, and lent to nobody: nobody else has it mapped */
 };
 
 struct lt_recovered {

@@ -62,13 +62,32 @@ static int fill_spare(const struct lt_store_dir *dir, int fd, uint64_t size_byte
     return 0;
 }
 
+/* The old one as the spare: its space is taken, and was written before. Its descriptor, or -1: there is none that fits. */
+static int reuse_old(const struct lt_store_dir *dir, uint64_t size_bytes)
+{
+    struct lt_io *io = dir->io;
+    struct lt_io_stat stat;
+    if (lt_io_rename(io, dir->fd, LT_OLD_NAME, LT_SPARE_NAME) < 0)
+        return -1;
+    int fd = lt_io_open(io, dir->fd, LT_SPARE_NAME, O_RDWR);
+    if (fd >= 0 && lt_io_stat(io, fd, &stat) == 0 && stat.size == size_bytes)
+        return fd;
+    if (fd >= 0)
+        lt_io_close(io, fd);
+    lt_io_unlink(io, dir->fd, LT_SPARE_NAME);
+    return -1;
+}
+
 int lt_segment_make_spare(const struct lt_store_dir *dir, uint64_t size_bytes, bool zeros)
 {
     struct lt_io *io = dir->io;
     int error = lt_io_unlink(io, dir->fd, LT_SPARE_NAME);
     if (error < 0 && error != -ENOENT)
         return fail_io(dir, LT_SPARE_NAME, "unlink", error);
-    int fd = lt_io_open(io, dir->fd, LT_SPARE_NAME, O_RDWR | O_CREAT | O_EXCL);
+    int fd = reuse_old(dir, size_bytes);
+    if (fd >= 0)
+        return fd;
+    fd = lt_io_open(io, dir->fd, LT_SPARE_NAME, O_RDWR | O_CREAT | O_EXCL);
     if (fd < 0)
         return fail_io(dir, LT_SPARE_NAME, "create", fd);
     error = fill_spare(dir, fd, size_bytes, zeros);

@@ -15,6 +15,7 @@
 
 #define LT_SEGMENT_NAME_SIZE 32
 #define LT_SPARE_NAME "spare.new"
+#define LT_OLD_NAME "old.new" /* a segment that was trimmed: the next spare, when it has the size */
 
 /* A partition's directory. */
 struct lt_store_dir {
@@ -35,8 +36,9 @@ void lt_segment_name(char name[LT_SEGMENT_NAME_SIZE], uint64_t base_offset, cons
 /* Whether it is the name of a segment or of its index (`ending`), and whose. */
 bool lt_segment_parse(const char *name, const char *ending, uint64_t *base_offset);
 
-/* A new spare: its descriptor. zeros: they are written, not only promised by the file system (see fill_spare). Or LEAT_ENOSPC (full: nothing is left of it; try again when there is room), or another
- * error. Touches only LT_SPARE_NAME. */
+/* A new spare: its descriptor, or LEAT_ENOSPC (full: nothing is left of it; try again when there is room), or another error.
+ * zeros: they are written, not only promised by the file system (see fill_spare). Touches only LT_SPARE_NAME and LT_OLD_NAME; what
+ * an old one holds are batches of other offsets, which are invalid in the new one. */
 int lt_segment_make_spare(const struct lt_store_dir *dir, uint64_t size_bytes, bool zeros);
 /* Gives the spare its head and its name. segment->fd is the spare's. 0, LEAT_ENOSPC (it is a spare still), or an error: then
  * nobody knows what is on the disk. */

@@ -746,16 +746,36 @@ static const char *check_find(struct logload *load, int i, struct lt_plog *log, 
     return NULL;
 }
 
-/* Nothing that could be taken for a batch one day: zeros behind the end, in the cache and on the disk. */
+/* Whether a whole batch lies behind the end of the file, as it is read with these flags. */
+static bool has_batch_behind(const struct lt_plog *log, int flags)
+{
+    const struct lt_batch_head *batch;
+    struct lt_segment segment;
+    struct lt_scan scan;
+    uint64_t at;
+    if (lt_segment_open(&log->dir, log->end.base_offset, flags, &segment) < 0)
+        return true;
+    bool has = true;
+    if (lt_scan_open(&scan, &log->dir, &segment, log->end.pos, log->end.offset) == 0) {
+        has = lt_scan_any(&scan, log->end.pos, &batch, &at) != 0;
+        lt_scan_close(&scan);
+    }
+    lt_io_close(log->dir.io, segment.fd);
+    return has;
+}
+
+/* Nothing that could be taken for a batch one day, in the cache and on the disk: zeros behind the end, or (a file that was a
+ * segment before) batches of other offsets. */
 static const char *check_tail(struct logload *load, int i, struct simdisk *disk, const struct lt_plog *log)
 {
     char name[LT_SEGMENT_NAME_SIZE];
     if (!log)
         return say(load, "lost: %s was not opened", load->parts[i].name);
     lt_segment_name(name, log->end.base_offset, "log");
-    if (simdisk_is_zero(disk, load->parts[i].name, name, log->end.pos))
+    if (simdisk_is_zero(disk, load->parts[i].name, name, log->end.pos) ||
+        (!has_batch_behind(log, O_RDONLY) && !has_batch_behind(log, O_RDONLY | LT_IO_PAST_CACHE)))
         return NULL;
-    return say(load, "lost: %s/%s is not zero behind %llu", load->parts[i].name, name,
+    return say(load, "lost: %s/%s has something behind %llu", load->parts[i].name, name,
                (unsigned long long)log->end.pos);
 }
 

@@ -489,6 +489,49 @@ TEST(trim_keeps_the_bytes_and_the_young)
     lt_plog_abandon(log);
 }
 
+TEST(trimmed_segment_is_the_next_spare_unless_it_was_lent)
+{
+    for (int lent = 0; lent < 2; lent++) {
+        struct lt_plog *log = new_log();
+        struct lt_io_stat old, spare;
+        int fd;
+        fill(log, 60, 700);
+        if (log->spare_fd >= 0)
+            lt_io_close(io, log->spare_fd);
+        log->spare_fd = -1;
+        uint64_t base = log->segments[1].base_offset;
+        char name[LT_SEGMENT_NAME_SIZE];
+        lt_segment_name(name, base, "log");
+        CHECK((fd = lt_io_open(io, simdisk_root(disk), name, O_RDONLY)) >= 0);
+        CHECK_EQ(lt_io_stat(io, fd, &old), 0);
+        lt_io_close(io, fd);
+        if (lent)
+            lt_plog_lend(log, base + 1);
+        log->segments[0].own = false; /* the first one goes */
+        CHECK(lt_plog_trim(log, 2 * SEGMENT_BYTES, INT64_MIN) >= 2);
+        for (uint32_t i = 0; i < log->segment_count; i++) /* only this one was there to be kept */
+            CHECK(log->segments[i].base_offset > base);
+        while (log->spare_fd < 0)
+            fill(log, 1, 700);
+        CHECK_EQ(lt_io_stat(io, log->spare_fd, &spare), 0);
+        if (!lent)
+            CHECK_EQ(spare.inode, old.inode);
+        else
+            CHECK(spare.inode != old.inode);
+        fill(log, 40, 700); /* over what it had, and beyond */
+        uint64_t start = lt_plog_start(log), end = lt_plog_end(log);
+        check_readable(log, start, end);
+        lt_plog_abandon(log);
+        lose_power();
+        log = open_with(0);
+        CHECK_EQ(lt_plog_state(log), LT_PLOG_OPEN);
+        CHECK_EQ(lt_plog_end(log), end);
+        check_readable(log, start, end);
+        lt_plog_abandon(log);
+        simdisk_free(disk);
+    }
+}
+
 TEST(offsets_given_out_are_not_used_again)
 {
     struct lt_plog *log = new_log();
