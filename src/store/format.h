@@ -36,6 +36,11 @@ struct lt_log_id {
     uint32_t partition;
 };
 
+enum lt_segment_flag {
+    LT_SEGMENT_AGAIN =
+        1, /* the file was a segment before: what lies behind the last batch may be of that one */
+};
+
 /* At 0 of a segment, the rest of its page zeros. Written once, before the file has its name. */
 struct lt_segment_head {
     uint64_t magic;
@@ -44,7 +49,7 @@ struct lt_segment_head {
     uint64_t fingerprint; /* of this file's structures: lt_store_fingerprint() */
     uint64_t topic;
     uint32_t partition;
-    uint32_t reserved0;
+    uint32_t flags; /* enum lt_segment_flag */
     uint64_t base_offset;
     uint64_t size_bytes; /* of the whole file */
     uint64_t generation; /* of the log when it was made */

@@ -103,6 +103,13 @@ static uint64_t head_hash(const struct lt_segment_head *head)
     return XXH3_64bits(head, offsetof(struct lt_segment_head, hash));
 }
 
+/* Whether the spare has been a segment before. */
+static bool is_again(const struct lt_store_dir *dir, int fd)
+{
+    uint64_t magic = 0;
+    return lt_io_read_all(dir->io, fd, &magic, sizeof magic, 0) == sizeof magic && magic == LT_SEGMENT_MAGIC;
+}
+
 static int write_head(const struct lt_store_dir *dir, const struct lt_segment *segment, uint64_t generation)
 {
     struct lt_segment_head head = { .magic = LT_SEGMENT_MAGIC,
@@ -111,6 +118,7 @@ static int write_head(const struct lt_store_dir *dir, const struct lt_segment *s
                                     .fingerprint = lt_store_fingerprint(),
                                     .topic = dir->id.topic,
                                     .partition = dir->id.partition,
+                                    .flags = is_again(dir, segment->fd) ? LT_SEGMENT_AGAIN : 0,
                                     .base_offset = segment->base_offset,
                                     .size_bytes = segment->size_bytes,
                                     .generation = generation,

@@ -167,7 +167,7 @@ void segment_judge(struct dump *dump, const struct dump_segment *segment)
                  "no valid batch at %" PRIu64 " for offset %" PRIu64 " (%s), but up to offset %" PRIu64
                  " all was durable",
                  segment->end_pos, end, segment->why, segment->claim);
-    else if (segment->nonzero < segment->head.size_bytes)
+    else if (segment->nonzero < segment->head.size_bytes && !(segment->head.flags & LT_SEGMENT_AGAIN))
         dump_say(dump, DUMP_TORN,
                  "segment %" PRIu64 "..%" PRIu64 ", %" PRIu64 " batches, %" PRIu64 " records; at %" PRIu64
                  " is no valid batch (%s), and behind it nothing that says it was durable",
