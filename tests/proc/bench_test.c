@@ -72,6 +72,25 @@ TEST_SLOW(rebalance_prints_joins_leaves_and_kills_beside_their_floors, 180)
     CHECK(has_number(out, "rebalance/floor/robust-futex/kill-8M", "first_p50_ns"));
 }
 
+TEST_SLOW(durable_prints_sends_replay_and_recovery_beside_the_disk, 180)
+{
+    static const char *const sizes[] = { "100", "1024", "16384" };
+    const char *out = bench("durable --quick --json --log-mib 16");
+    char name[128];
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        snprintf(name, sizeof name, "durable/%s/one/wait", sizes[i]);
+        CHECK(has_number(out, name, "p99_ns"));
+        CHECK(has_number(out, name, "ratio"));
+        snprintf(name, sizeof name, "durable/%s/16/window", sizes[i]);
+        CHECK(has_number(out, name, "records_per_s"));
+        CHECK(has_number(out, name, "bandwidth_ratio"));
+        snprintf(name, sizeof name, "durable/%s/replay", sizes[i]);
+        CHECK(has_number(out, name, "bandwidth_ratio"));
+    }
+    CHECK(has_number(out, "recovery/after a close", "p50_ns"));
+    CHECK(has_number(out, "recovery/after a death", "p50_ns"));
+}
+
 TEST(commits_make_no_system_call)
 {
     static const char *const names[] = { "commit/1/async", "commit/1/sync", "commit/1/record-async",
