@@ -222,6 +222,8 @@ static int take_topic(struct lt_worker *w, const struct lt_keep_pair *pair)
         topic = lt_topics_new(head->name, head->topic_id, head->partition_count, head->first_global);
     if (!topic) { /* NEW: its client asks again. DELETED, or on the disk: its memory is owed */
         bool open = head->state == LT_TOPIC_OPEN && !half_deleted;
+        if (half_deleted) /* [topic.deleted] its clients have the page, and lt_topics_moved has them look */
+            lt_store_release32(&head->state, LT_TOPIC_DELETED);
         lt_region_unmap(page, (uint64_t)bytes, 0);
         if (!open)
             drop_topic(w, pair->id);

@@ -213,6 +213,31 @@ TEST_SLOW(worker_that_dies_at_any_step_is_followed_by_one_that_finishes_or_begin
         worker_dies_at(&steps[i]);
 }
 
+/* The next worker finds the directory moved away, and a page that says open. */
+TEST(clients_of_a_topic_whose_deletion_a_death_cut_short_are_told)
+{
+    const char *kill_at = bus_kill_at("data.delete.after", 1);
+    struct bus *bus = bus_start_fault(kill_at, "--max-start-pause", "1", "--log-level", "error");
+    leat_bus *handle = bus_open(bus);
+    leat_record record = { .value = "some", .value_size = 4 };
+    const leat_record *views;
+    CHECK_OK(request(handle, "create"));
+    leat_producer *producer = open_producer(handle, "t", NULL);
+    leat_consumer *consumer = open_reader(handle, "t", NULL);
+    CHECK_OK(leat_producer_send_to(producer, 0, &record, NULL));
+    WAIT_UNTIL(CHECK_OK(leat_consumer_poll(consumer, 10, &views)) == 1, 10);
+    leat_bus *other = bus_open(bus);
+    CHECK_OK(request(other, "delete"));
+    CHECK(bus_died_at(bus, kill_at));
+    WAIT_UNTIL(leat_producer_send_to(producer, 0, &record, NULL) == LEAT_EDELETED, 10);
+    WAIT_UNTIL(leat_consumer_poll(consumer, 10, &views) == LEAT_EDELETED, 10);
+    leat_consumer_close(consumer);
+    leat_producer_close(producer);
+    leat_close(other);
+    leat_close(handle);
+    bus_stop(bus);
+}
+
 /* ---- it stops, and the keeper dies, or both ---- */
 
 struct scene {
