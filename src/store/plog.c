@@ -426,6 +426,8 @@ static int roll(struct lt_plog *log, uint64_t batch_bytes)
         return lt_plog_give_spare(log, LEAT_ENOSPC, 0);
     if (error < 0)
         return lt_plog_fail(log, error);
+    if (log->state == LT_PLOG_FULL) /* it was the name that there was no room for */
+        log->state = LT_PLOG_OPEN;
     leave_index(log);
     enter_spare(log, &segment);
     lt_index_reset(&log->index, segment.base_offset);
