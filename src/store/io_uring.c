@@ -81,6 +81,9 @@ static int uring_reap(struct lt_io *io, struct lt_io_done *done, int max, int64_
         int taken = io_uring_submit(&uring->ring);
         if (taken < 0 && taken != -EAGAIN && taken != -EBUSY && taken != -EINTR)
             return uring->broken = taken;
+        /* The kernel had no memory for one: whoever waits for that alone would wait for ever. */
+        if (io_uring_sq_ready(&uring->ring) > 0 && (timeout_ns < 0 || timeout_ns > 1000000))
+            timeout_ns = 1000000;
     }
     if (io_uring_cq_ready(&uring->ring) == 0 && timeout_ns != 0) {
         struct __kernel_timespec limit = { .tv_sec = timeout_ns / 1000000000,
