@@ -426,6 +426,8 @@ static void *run(void *argument)
             wait_for_more(log);
         }
     }
+    if (log->resume) /* it has not come to that yet: nothing was written, and somebody may wait */
+        open_again(log);
     for (struct lt_kept_group *g = w->groups; g; g = g->next) /* as it is now, and exactly */
         if (g->filed.log_count != 0 || g->filed.has_head) {
             g->filed.all = true;
