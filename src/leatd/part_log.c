@@ -125,10 +125,16 @@ static bool be_in_ring(struct lt_part_log *l)
     return enter_ring(l, number) == 0;
 }
 
+/* Then nothing new is begun, so that what is under way comes to an end, however fast records come. */
+static bool is_commanded(const struct lt_part_log *l)
+{
+    return lt_load_relaxed32(&l->command) != 0; /* relaxed: whoever stored it wakes us, and we look again */
+}
+
 bool lt_part_log_ready(const struct lt_part_log *l)
 {
     const struct lt_slot *slot;
-    if (l->stage || l->shown == LT_PLOG_FAILED || !l->log || !l->ring_base)
+    if (l->stage || l->shown == LT_PLOG_FAILED || !l->log || !l->ring_base || is_commanded(l))
         return false;
     enum lt_slot_kind kind = lt_ring_peek(&l->ring, l->copied, &slot);
     if (kind != LT_KIND_NONE && kind != LT_KIND_SEAL)
@@ -197,6 +203,8 @@ static bool fill(struct lt_part_log *l, struct lt_stages *stages)
             continue;
         }
         l->copied++;
+        if (l->copied - l->batch.first_offset >= l->ring.slot_count)
+            break; /* a ring has no more: who publishes gaps in front of us for ever does not hold up the others */
     }
     lt_batch_skip_to(&l->batch, l->copied);
     if (!lt_batch_is_empty(&l->batch))
@@ -239,7 +247,8 @@ static void want_spare(struct lt_part_log *l, int64_t now_ns)
 /* The helper has made it, or could not. */
 static void take_spare(struct lt_part_log *l, int64_t now_ns)
 {
-    if (l->spare_state != LT_SPARE_MADE)
+    /* [log.spare] acquire: descriptor and text are there. */
+    if (lt_load_acquire32((const uint32_t *)&l->spare_state) != LT_SPARE_MADE)
         return;
     l->spare_state = LT_SPARE_NONE;
     if (l->spare_fd < 0)
@@ -320,8 +329,10 @@ static void later(int64_t at_ns, int64_t *next_ns)
 bool lt_part_log_step(struct lt_part_log *l, struct lt_stages *stages, struct lt_ops *ops, int64_t now_ns,
                       int64_t *next_ns)
 {
-    if (!l->log || l->shown == LT_PLOG_FAILED)
+    if (!l->log || l->shown == LT_PLOG_FAILED || is_commanded(l)) {
+        l->look_ns = 0; /* it does not come round: those at level ring are not to wait for that */
         return false;
+    }
     if (l->look_ns > now_ns && lt_part_log_gathers(l)) {
         later(l->look_ns, next_ns);
         return false;
@@ -481,18 +492,23 @@ void lt_part_log_begin(struct lt_part_log *l, struct lt_plog *log)
     pthread_mutex_lock(&l->lock);
     l->log = log;
     l->opened = true;
-    uint64_t end = lt_plog_end(log), oldest = oldest_of(page), durable = lt_plog_durable(log);
-    uint64_t acked = l->part->topic->head->level == LEAT_DURABLE ? durable : lt_plog_written(log);
+    uint64_t end = lt_plog_end(log);
     bool failed = lt_plog_state(log) == LT_PLOG_FAILED;
     pthread_mutex_unlock(&l->lock);
-    /* What lies between is in no ring any more: a gap says so. */
-    l->copied = later_offset(end, oldest);
+    /* What lies between `end` and the oldest is in no ring any more: a gap says so. And `end` can be below what was acknowledged, after
+     * a cut: then nothing from there on is given away any more. The lock: a pass of reclaim is before that, and moves the oldest, or behind. */
+    if (!l->is_held)
+        lt_worker_lock(l->w);
+    l->copied = later_offset(end, oldest_of(page));
+    if (!failed)
+        lt_store_release64(&l->free_below, l->copied); /* [log.free] */
+    if (!l->is_held)
+        lt_worker_unlock(l->w);
     if (!failed && end < page->written)
         lt_worker_log(l->w, LT_LOG_ERROR,
                       "topic %s, partition %u: its log ends at offset %" PRIu64 ", and %" PRIu64
                       " was acknowledged: the disk lost what lies between",
                       l->part->topic->name, l->part->index, end, page->written);
-    l->free_below = later_offset(acked, l->free_below);
     l->segments = 0;
     lt_part_log_tell(l);
     /* [log.open] release: log_start comes first. */
@@ -547,6 +563,8 @@ void lt_part_log_free(struct lt_part_log *l)
 {
     if (!l)
         return;
+    if (l->log) /* the persister never ran */
+        lt_part_log_close(l, UINT64_MAX);
     leave_ring(l);
     lt_part_log_drop_batch(l);
     pthread_mutex_destroy(&l->lock);

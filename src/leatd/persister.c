@@ -57,7 +57,7 @@ struct lt_persister {
     uint32_t log_count;        /* the highest tag + 1 */
     uint32_t log_room;
     struct lt_stages stages;
-    struct lt_io_op op_room[OPS];
+    struct lt_io_op op_room[OPS + DEPTH]; /* all that is under way may have to go on */
     struct lt_ops ops;
     uint32_t under_way;
     uint32_t news; /* [persister.news] commands, added partitions, spares */
@@ -131,8 +131,8 @@ static void *make_spares(void *argument)
         while (!p->spares && !p->spare_end)
             pthread_cond_wait(&p->spare_more, &p->spare_lock);
         struct lt_part_log *l = p->spares;
-        if (!l)
-            break;
+        if (p->spare_end)
+            break; /* nobody rolls any more */
         p->spares = l->spare_next;
         pthread_mutex_unlock(&p->spare_lock);
         struct lt_store_dir dir = lt_plog_dir(l->log); /* not closed while one is asked for */
@@ -396,7 +396,7 @@ static bool run_alone(struct lt_persister *p)
 static bool reap(struct lt_persister *p, int64_t timeout_ns)
 {
     struct lt_io_done done[OPS];
-    int n = lt_io_reap(p->io, done, (int)(OPS - p->ops.count), timeout_ns);
+    int n = lt_io_reap(p->io, done, OPS, timeout_ns);
     if (n < 0)
         give_up(p, n);
     for (int i = 0; i < n; i++) {
@@ -432,7 +432,6 @@ static bool look_at_all(struct lt_persister *p, int64_t *next_ns)
             if (l->log)
                 lt_plog_set_tag(l->log, l->tag);
         }
-        /* One slot is kept free: an operation that ended short goes on. */
         moved |= lt_part_log_step(l, &p->stages, &p->ops, now_ns, next_ns);
         if (p->ops.count + LT_FLIGHTS >= OPS)
             submit(p);
@@ -497,23 +496,37 @@ static void rest(struct lt_persister *p, int64_t next_ns)
 
 /* --- the end --- */
 
-/* Nobody claims in a partition any more: its ring is sealed, and what hangs between claim and publication is decided. */
+/* What hangs between claim and publication is decided. The warden has gone, and the persister does not pass a hole, in whichever ring. */
+static void fill_holes(struct lt_part *part)
+{
+    for (uint32_t ring = part->page->first_ring;; ring++) {
+        struct lt_kept_ring *kept = lt_part_ring(part, ring);
+        struct lt_repair_report report = { 0 };
+        uint64_t offset;
+        uint32_t owner;
+        enum lt_claim_state state;
+        for (uint32_t i = 0;
+             kept->base && i < kept->view.slot_count && lt_kept_blocker(kept, &offset, &owner, &state) == 0;
+             i++)
+            lt_repair_claim(&kept->view, offset, LT_OWNER_LEFT, &report);
+        if (ring == part->page->current_ring)
+            return;
+    }
+}
+
+/* Nobody claims in a partition any more: its ring is sealed. Where it ends. */
 static uint64_t seal(struct lt_part *part)
 {
     struct lt_kept_ring *kept = lt_part_ring(part, part->page->current_ring);
     struct lt_ring_gate *gate = lt_partition_gate(part->page, part->page->current_ring);
-    struct lt_repair_report report = { 0 };
-    uint64_t end, offset;
-    uint32_t epoch, owner;
-    enum lt_claim_state state;
+    uint64_t end;
+    uint32_t epoch;
     /* [rotation.freeze] */
     lt_store_release32(&gate->frozen, 1);
     lt_membarrier();
     if (lt_rotation_seal(&kept->view, part->topic->head->exclusive_client != 0, &end, &epoch) != 0)
-        return kept->limit_offset + 2 * kept->view.slot_count;
-    for (uint32_t i = 0; i < kept->view.slot_count && lt_kept_blocker(kept, &offset, &owner, &state) == 0;
-         i++)
-        lt_repair_claim(&kept->view, offset, LT_OWNER_LEFT, &report);
+        end = kept->limit_offset + 2 * kept->view.slot_count;
+    fill_holes(part);
     return end;
 }
 
@@ -582,7 +595,7 @@ int lt_persister_init(struct lt_worker *w)
     if (!p)
         return lt_fail(LEAT_ENOMEM, "no memory for a persister");
     p->w = w;
-    p->ops = (struct lt_ops){ .ops = p->op_room, .room = OPS - 1 };
+    p->ops = (struct lt_ops){ .ops = p->op_room, .room = OPS };
     pthread_mutex_init(&p->spare_lock, NULL);
     pthread_cond_init(&p->spare_more, NULL);
     p->io = lt_io_start(DEPTH);
@@ -591,6 +604,15 @@ int lt_persister_init(struct lt_worker *w)
         return 0;
     lt_persister_free(w);
     return lt_fail(LEAT_ENOMEM, "no memory for file operations");
+}
+
+static void end_helper(struct lt_persister *p)
+{
+    pthread_mutex_lock(&p->spare_lock);
+    p->spare_end = true;
+    pthread_cond_signal(&p->spare_more);
+    pthread_mutex_unlock(&p->spare_lock);
+    pthread_join(p->spare_thread, NULL);
 }
 
 int lt_persister_start(struct lt_worker *w)
@@ -604,16 +626,9 @@ int lt_persister_start(struct lt_worker *w)
         return r;
     r = lt_worker_thread(&p->thread, run, p);
     p->runs = r == 0;
+    if (r < 0)
+        end_helper(p);
     return r;
-}
-
-static void end_helper(struct lt_persister *p)
-{
-    pthread_mutex_lock(&p->spare_lock);
-    p->spare_end = true;
-    pthread_cond_signal(&p->spare_more);
-    pthread_mutex_unlock(&p->spare_lock);
-    pthread_join(p->spare_thread, NULL);
 }
 
 struct closer {

@@ -140,6 +140,31 @@ TEST(write_error_at_level_written_stops_its_partition)
     error_and_resume("write", LEAT_WRITTEN);
 }
 
+/* At level ring the persister comes round by itself while there is something, and sleeps on bells when there is not. */
+TEST(partition_that_failed_at_level_ring_makes_no_other_wait)
+{
+    struct bus *bus = start();
+    make_topic(bus, LEAT_RING);
+    leat_bus *handle = bus_open(bus);
+    leat_producer_options options = LEAT_PRODUCER_OPTIONS;
+    options.level = LEAT_WRITTEN;
+    leat_producer *producer = open_producer(handle, "t", &options);
+    CHECK_OK(send(producer, 0, 0, 10000));
+    fail("write", EIO, "topics/t/0/");
+    CHECK_EQ(send(producer, 0, 1, 10000), LEAT_EIO);
+    double waited = 0;
+    for (uint64_t i = 0; i < 20; i++) {
+        usleep(20000); /* so long that it does not come round any more */
+        double before = now_s();
+        CHECK_OK(send(producer, 1, i, 10000));
+        waited += now_s() - before;
+    }
+    CHECK(waited < 3); /* 5 ms each, where the machine has time */
+    CHECK_EQ(leat_producer_close(producer), LEAT_EIO);
+    leat_close(handle);
+    bus_stop(bus);
+}
+
 /* A write that does half of its work is no error: it goes on. */
 TEST(short_writes_go_on)
 {
