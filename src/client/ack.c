@@ -10,7 +10,7 @@
 #include "client/producer.h"
 
 #define NS_PER_MS 1000000ll
-#define SLEEP_NS (100 * NS_PER_MS) /* one futex wait */
+#define SLEEP_NS (100 * NS_PER_MS) /* one step of a wait */
 #define LOOKS 16u                  /* partitions that a call looks at for on_delivered */
 #define RANGES_AT_FIRST 8u
 
@@ -39,12 +39,13 @@ static int failure(const leat_producer *p, const struct lt_out *out)
 
 /* --- waiting --- */
 
-/* Until acked_seq is no longer `seq`: spins until spin_until_ns, then sleeps, a step at most. */
+/* Until acked_seq is no longer `seq`: spins until spin_until_ns, then sleeps, a step at most: what is over is seen between two. */
 static void wait_a_step(leat_producer *p, const struct lt_out *out, uint32_t seq, int64_t spin_until_ns,
                         int64_t deadline_ns)
 {
     int64_t now_ns = lt_clock_mono_ns();
-    while (now_ns < spin_until_ns && now_ns < deadline_ns) {
+    int64_t until_ns = deadline_ns - now_ns < SLEEP_NS ? deadline_ns : now_ns + SLEEP_NS;
+    while (now_ns < spin_until_ns && now_ns < until_ns) {
         for (int i = 0; i < 16; i++) {
             if (lt_load_acquire32(&out->part->acked_seq) != seq)
                 return;
@@ -52,12 +53,13 @@ static void wait_a_step(leat_producer *p, const struct lt_out *out, uint32_t seq
         }
         now_ns = lt_clock_mono_ns();
     }
-    if (now_ns >= deadline_ns)
-        return;
-    int64_t left_ns = deadline_ns - now_ns;
-    lt_point("produce.ack");
+    bool is_over = now_ns >= until_ns;
+    if (!is_over) {
+        lt_point("produce.ack");
+        is_over = lt_futex_wait(&out->part->acked_seq, seq, until_ns - now_ns) == -ETIMEDOUT;
+    }
     /* A claim of somebody who stands still may be in the way of ours: leatd watches it from a knock on. */
-    if (lt_futex_wait(&out->part->acked_seq, seq, left_ns < SLEEP_NS ? left_ns : SLEEP_NS) == -ETIMEDOUT)
+    if (is_over)
         lt_bells_knock(p->bells, out->global);
 }
 

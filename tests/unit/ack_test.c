@@ -200,6 +200,20 @@ TEST(long_wait_knocks_at_leatds_door)
     CHECK_EQ(page->bells->knocks[103 / 64], 1ull << 103 % 64);
 }
 
+TEST(wait_that_only_spins_knocks_too_and_ends_with_the_bus)
+{
+    struct page *page = page_new(LEAT_WRITTEN);
+    leat_producer_options options = LEAT_PRODUCER_OPTIONS;
+    options.spin_us = -1;
+    leat_producer *p = page_producer(page, &options);
+    struct waiter waiter = { .p = p, .receipt = send_to(p, 3), .timeout_ms = -1 };
+    waiter.thread = thread_start(wait_there, &waiter);
+    while (lt_load_relaxed64(&page->bells->knocks[103 / 64]) == 0)
+        lt_relax();
+    lt_store_release32(&page->bus.gone, 1);
+    CHECK_EQ(end(&waiter), LEAT_EGONE);
+}
+
 /* ---- flush ---- */
 
 static const leat_receipt all = { 0, UINT64_MAX };
