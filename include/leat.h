@@ -470,7 +470,9 @@ LEAT_API int leat_consumer_assignment(leat_consumer *consumer, const leat_partit
  * timeout_ms (-1: for ever) when there is none. 0: none came in time. Partitions take turns.
  * A member of a group takes and gives up partitions in here, also while it waits. A topic that is deleted is revoked then.
  * Errors: LEAT_EWAKEUP, LEAT_EDELETED, LEAT_EOFFSET (overrun, or no committed offset, with LEAT_RESET_ERROR; seek to go on), LEAT_EFENCED
- * (evicted, without options.rejoin: each time, until subscribe), LEAT_EGONE, LEAT_EFORKED; what options.assign returned; and
+ * (evicted, without options.rejoin: each time, until subscribe), LEAT_EGONE, LEAT_EFORKED; LEAT_EIO or LEAT_EFAILED (what comes next
+ * in a partition's log cannot be read or is damaged: each time it is that partition's turn; seek or an operator's resume goes on,
+ * the other partitions do meanwhile); what options.assign returned; and
  * what can fail when a partition is taken (LEAT_ELIMIT, LEAT_EPERM, LEAT_ENOMEM): the next poll tries again. */
 LEAT_API int leat_consumer_poll(leat_consumer *consumer, int64_t timeout_ms, const leat_record **records);
 /* Makes the current or else the next poll return LEAT_EWAKEUP. Async-signal-safe. */

@@ -470,10 +470,12 @@ static int64_t ask_cursor(leat_consumer *c, const char *topic, uint32_t partitio
 /* Between the beginning and the end. */
 static int move_cursor(leat_consumer *c, struct lt_cursor *cursor, uint64_t offset)
 {
+    lt_cursor_forget(cursor); /* whose views are over */
     int r = lt_cursor_go(cursor, offset);
     if (r == 0 && c->gate)
         lt_store_release64(&cursor->entry->keep, offset); /* [reader.keep] */
-    cursor->handed = offset;
+    if (r == 0)
+        cursor->handed = offset;
     cursor->stored = LT_COMMIT_NONE;
     lt_bridge_nudge(c);
     return r;

@@ -266,6 +266,11 @@ static bool is_in_log(const struct lt_cursor *cursor, uint64_t offset)
            offset < lt_catchup_bound(cursor->part);
 }
 
+static bool has_failed(const struct lt_cursor *cursor)
+{
+    return lt_load_acquire32(&cursor->part->state) == LT_PARTITION_FAILED; /* [log.state] */
+}
+
 uint64_t lt_cursor_first_from(const struct lt_cursor *cursor, uint64_t offset)
 {
     uint64_t first = ring_first_from(cursor, offset);
@@ -274,14 +279,30 @@ uint64_t lt_cursor_first_from(const struct lt_cursor *cursor, uint64_t offset)
     uint64_t start = lt_load_acquire64(&cursor->part->log_start);
     if (start < offset)
         start = offset;
-    return start < first && is_in_log(cursor, start) ? start : first;
+    return start < first && (is_in_log(cursor, start) || has_failed(cursor)) ? start : first;
 }
 
 bool lt_cursor_is_gap(const struct lt_cursor *cursor, uint64_t offset)
 {
     return cursor->topic->head->log_id != 0 && ring_first_from(cursor, offset) > offset &&
            offset >= lt_load_acquire64(&cursor->part->written) && /* [log.written] */
-           lt_load_acquire32(&cursor->part->state) != LT_PARTITION_FAILED;
+           !has_failed(cursor);
+}
+
+int lt_cursor_failure(const struct lt_cursor *cursor)
+{
+    uint64_t offset = cursor->position;
+    char reason[LT_REASON_MAX];
+    uint32_t state;
+    if (LT_LIKELY(!has_failed(cursor)) || cursor->topic->head->log_id == 0 ||
+        ring_first_from(cursor, offset) <= offset || offset < lt_load_acquire64(&cursor->part->log_start) ||
+        offset < lt_catchup_bound(cursor->part))
+        return 0;
+    int error = lt_partition_refusal(cursor->part, &state, reason);
+    return state != LT_PARTITION_FAILED
+               ? 0
+               : lt_fail(error, "%s: partition %u: offset %llu: %s", cursor->topic->name, cursor->partition,
+                         (unsigned long long)offset, reason);
 }
 
 /* The margin is a quarter of what the rings have of the log: then nobody is overtaken at the next reclaim, and goes to and fro. */

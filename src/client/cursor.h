@@ -75,6 +75,9 @@ uint64_t lt_cursor_first_from(const struct lt_cursor *cursor, uint64_t offset);
 /* The rings have no such offset, and the log ends below it: it was given out in an earlier life of the rings, or never, and
  * holds nothing. */
 bool lt_cursor_is_gap(const struct lt_cursor *cursor, uint64_t offset);
+/* The position is in no ring, and in no part of the log that can be read, because the log has failed: what becomes of it is an
+ * operator's to decide, and nothing is skipped before. 0, or the partition's error. */
+int lt_cursor_failure(const struct lt_cursor *cursor);
 /* The ring has the position, and a margin below it. */
 bool lt_cursor_is_caught_up(const struct lt_cursor *cursor);
 /* The offset that the next record gets. 0 or an error. */

@@ -67,6 +67,9 @@ static void miss(leat_consumer *c, struct lt_cursor *cursor, uint64_t from, uint
 static int reset_cursor(leat_consumer *c, struct lt_cursor *cursor)
 {
     uint64_t from = cursor->position;
+    int failed = cursor->beyond ? 0 : lt_cursor_failure(cursor);
+    if (failed < 0)
+        return failed;
     bool beyond = cursor->beyond, gap = !beyond && lt_cursor_is_gap(cursor, from);
     /* Forwards: an older ring that somebody holds may still be there, and this reader is past it. */
     uint64_t to = beyond ? lt_cursor_beginning(cursor) : lt_cursor_first_from(cursor, from);
@@ -372,13 +375,18 @@ int lt_consumer_look(leat_consumer *c)
         if (!is_ready(cursor))
             continue;
         r = gulp(c, cursor, &n);
+        if (LT_UNLIKELY(r < 0) &&
+            lt_attached_deleted(cursor->topic)) /* just now; a member is told by a version */
+            r = c->member != NULL && c->member->joined ? 0 : say_deleted(c);
         if (LT_UNLIKELY(r < 0))
             break;
         if (LT_UNLIKELY(c->headers_wanted != 0))
             break;
     }
-    if (r < 0 && n == 0)
+    if (r < 0 && n == 0) {
+        c->turn = at; /* a partition that has failed keeps nothing of the others back */
         return r;
+    }
     if (n != 0) {
         c->turn = at; /* who comes behind the last one served begins the next poll */
         if (LT_UNLIKELY(c->member != NULL))

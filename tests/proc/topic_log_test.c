@@ -431,6 +431,46 @@ TEST(damaged_log_is_a_partition_that_has_failed_until_an_operator_cuts_it)
     bus_stop(bus);
 }
 
+/* All that the log has is behind the damage. */
+TEST(readers_of_a_damaged_log_wait_for_the_operator_and_read_the_other_partitions)
+{
+    struct bus *bus = bus_start("--log-level", "error");
+    CHECK_EQ(leat(bus, NULL, "topic", "create", "t", "--partitions", "2", "--level", "durable", "--ring-size",
+                  "64KiB")
+                 .exit,
+             0);
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(leat(bus, "some record\n", "produce", "t", "-p", "0").exit, 0);
+    CHECK_EQ(leat(bus, "x\n", "produce", "t", "-p", "1").exit, 0);
+    bus_kill_both(bus);
+    damage(text("%s/data/topics/t/0/00000000000000000000.log", bus->path), 4096 + 100);
+    bus = start_again(bus);
+    leat_bus *handle = bus_open(bus);
+    const leat_record *records;
+    leat_consumer_options options = LEAT_CONSUMER_OPTIONS;
+    options.reset = LEAT_LATEST;
+    leat_consumer *latest;
+    CHECK_OK(leat_consumer_open(&latest, handle, &options));
+    CHECK_OK(leat_consumer_subscribe(latest, (const char *[]){ "t" }, 1));
+    CHECK_EQ(leat_consumer_poll(latest, 100, &records), LEAT_EFAILED);
+    leat_consumer *earliest = open_reader(handle, "t", NULL);
+    int n = 0;
+    for (int polls = 0; n <= 0 && polls < 2; polls++)
+        n = leat_consumer_poll(earliest, 20000, &records);
+    CHECK_EQ(n, 1);
+    CHECK_EQ(records[0].partition, 1);
+    CHECK_EQ(leat_consumer_poll(earliest, 100, &records), LEAT_EFAILED);
+    CHECK_EQ(leat_consumer_missed(earliest, "t", 0), 0);
+    CHECK_EQ(CHECK_OK(leat_topic_resume(handle, "t", 0, LEAT_CUT)), 1);
+    CHECK_EQ(leat(bus, "y\n", "produce", "t", "-p", "0").exit, 0);
+    CHECK_EQ(CHECK_OK(leat_consumer_poll(earliest, 20000, &records)), 1);
+    CHECK_EQ(CHECK_OK(leat_consumer_poll(latest, 20000, &records)), 1);
+    CHECK_OK(leat_consumer_close(earliest));
+    CHECK_OK(leat_consumer_close(latest));
+    leat_close(handle);
+    bus_stop(bus);
+}
+
 TEST(log_that_is_gone_is_a_partition_that_has_failed_and_gives_no_offset_twice)
 {
     struct bus *bus = bus_start("--log-level", "error");

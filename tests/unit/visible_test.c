@@ -241,3 +241,47 @@ TEST(search_for_a_time_ends_where_what_is_visible_ends)
     CHECK_EQ(leat_consumer_offset_for_time(c, "t", 0, 1), BASE + 6);
     CHECK_EQ(leat_consumer_offset_for_time(c, "t", 0, 0), BASE);
 }
+
+/* ---- places ---- */
+
+TEST(seeks_between_two_rings_all_arrive_without_a_poll_in_between)
+{
+    struct page *page = page_new(LEAT_WRITTEN);
+    leat_consumer *c = page_consumer(page, max_of);
+    struct lt_mapped old = page->mapped[0];
+    old.ring = 7;
+    page_send(page, 0, 20);
+    for (uint32_t i = 0; i < 2 * LT_RINGS; i++) {
+        c->cursors[0]->mapped = &old;
+        CHECK_EQ(leat_consumer_seek(c, "t", 0, BASE + i), 0);
+        CHECK_EQ(leat_consumer_position(c, "t", 0), BASE + i);
+    }
+}
+
+/* A log that cannot be opened on a new bus: the ring begins above all that may have been given out. */
+TEST(what_a_failed_log_may_still_have_is_not_skipped)
+{
+    static const enum leat_reset resets[] = { LEAT_LATEST, LEAT_EARLIEST, LEAT_RESET_ERROR };
+    struct page *page = page_new(LEAT_WRITTEN);
+    struct lt_partition *part = page->parts[0];
+    page->head->log_id = 1;
+    part->log_start = part->written = part->durable = part->visible = 0;
+    part->gate[0].announced = BASE;
+    page_state(page, 0, LT_PARTITION_FAILED, LEAT_EIO, "why");
+    leat_consumer *c = page_consumer(page, max_of);
+    const leat_record *records;
+    for (size_t i = 0; i < sizeof resets / sizeof *resets; i++) {
+        c->reset = resets[i];
+        CHECK_EQ(leat_consumer_seek(c, "t", 0, 10), 0);
+        CHECK_EQ(leat_consumer_poll(c, 0, &records), LEAT_EIO);
+        CHECK(strstr(leat_last_error(&page->bus), "why") != NULL);
+        CHECK_EQ(leat_consumer_position(c, "t", 0), 10);
+    }
+    CHECK_EQ(leat_consumer_missed(c, "t", 0), 0);
+    CHECK_EQ(leat_consumer_beginning_offset(c, "t", 0), 0);
+    page_state(page, 0, LT_PARTITION_OPEN, 0, NULL); /* and the log turns out to be empty */
+    page_send(page, 0, 3);
+    part->visible = BASE + 3;
+    CHECK_EQ(leat_consumer_poll(c, 0, &records), 3);
+    CHECK_EQ(records[0].offset, BASE);
+}
