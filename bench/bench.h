@@ -212,6 +212,7 @@ struct bench_case {
     const char *shape;
     bool exclusive, in_place, keyed;
     uint32_t gather_us; /* of the consumer; 0: every record at once */
+    bool logged;        /* the topic has a log, at level ring: the persister has the CPUs and the disk, too */
     uint32_t batch;     /* records published together */
     uint32_t producers, consumers, partitions;
     int floor;   /* index in the group, -1 for a floor itself */

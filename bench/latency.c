@@ -169,6 +169,7 @@ static void create_topics(struct bench_crew *crew, int seat, void *arg)
     end.crew = crew;
     end.seat = seat;
     leat_topic_options topic = LEAT_TOPIC_OPTIONS;
+    topic.no_log = 1; /* the ring's own figures; `durable` has the log's */
     topic.ring_size = BENCH_RING_BYTES;
     int r = leat_open(&end.bus, shared->bus);
     if (r < 0 || (r = leat_topic_create(end.bus, "ping", &topic)) < 0 ||

@@ -156,6 +156,7 @@ static void fill(struct bench_crew *crew, int seat, void *arg)
     static leat_record records[SEND_BATCH];
     leat_producer *out;
     leat_bus *bus;
+    topic.no_log = 1; /* the ring's own figures; `durable` has the log's */
     topic.partitions = shared->self->partitions;
     topic.ring_size = BENCH_RING_BYTES;
     int r = leat_open(&bus, shared->bus);

@@ -27,6 +27,7 @@ static void nap_us(long us)
 void stage_create_topic(struct stage *stage, int seat)
 {
     leat_topic_options topic = LEAT_TOPIC_OPTIONS;
+    topic.no_log = 1; /* the ring's own figures; `durable` has the log's */
     topic.partitions = stage->partitions;
     topic.ring_size = stage->ring_bytes;
     topic.on_full = LEAT_OVERWRITE;

@@ -241,6 +241,8 @@ static void consume(struct bench_crew *crew, int seat, void *arg)
 
 /* ---- rounds -------------------------------------------------------------------------------------------- */
 
+#define LOG_BYTES (256ll << 20) /* a partition's, so that a run does not fill the disk */
+
 /* Runs in a process of its own: the parent never opens the bus, for it forks. */
 static void create_topic(struct bench_crew *crew, int seat, void *arg)
 {
@@ -249,6 +251,8 @@ static void create_topic(struct bench_crew *crew, int seat, void *arg)
     topic.partitions = shared->self->partitions;
     topic.ring_size = BENCH_RING_BYTES;
     topic.on_full = LEAT_BLOCK;
+    topic.no_log = !shared->self->logged;
+    topic.retention_bytes = shared->self->logged ? LOG_BYTES : -1;
     leat_bus *bus;
     int r = leat_open(&bus, shared->bus);
     if (r < 0 || (r = leat_topic_create(bus, topic_name, &topic)) < 0)
@@ -334,6 +338,7 @@ static const struct bench_case table[] = {
       .against = 4,
       .exclusive = true,
       .gather_us = 2 },
+    { .name = "batch-logged", .shape = "batch", .batch = 16, .floor = 1, .against = 3, .logged = true },
 };
 
 #define TABLE_COUNT ((int)(sizeof table / sizeof table[0]))

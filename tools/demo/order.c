@@ -36,7 +36,8 @@ void order_make(struct order *order, uint64_t number)
     order->quantity = 1 + (uint32_t)(random >> 8) % 4;
     order->cents = menu[dish].cents * (int64_t)order->quantity;
     snprintf(order->id, sizeof order->id, "order-%07" PRIu64, number + 1);
-    snprintf(order->customer, sizeof order->customer, "CUST-%05d", order_customer_of(number) + 1);
+    snprintf(order->customer, sizeof order->customer, "CUST-%05u",
+             (unsigned)order_customer_of(number) % CUSTOMERS + 1);
     snprintf(order->item, sizeof order->item, "%s", menu[dish].name);
 }
 
