@@ -150,6 +150,17 @@ TEST(receipt_that_was_never_given_is_refused)
     CHECK_EQ(leat_producer_wait(p, &(leat_receipt){ 0, BASE + 1 }, 0), LEAT_ETIMEOUT);
 }
 
+TEST(receipt_of_a_ring_that_this_producer_has_not_come_to_is_waited_for)
+{
+    struct page *page = page_new(LEAT_WRITTEN);
+    leat_producer *p = page_producer(page, NULL);
+    leat_receipt receipt = { 0, BASE + 7 };
+    page->parts[0]->current_ring = 1;
+    CHECK_EQ(leat_producer_wait(p, &receipt, 1), LEAT_ETIMEOUT);
+    page_acknowledge(page, 0, BASE + 8, BASE);
+    CHECK_EQ(leat_producer_wait(p, &receipt, 1), 0);
+}
+
 TEST(wait_on_a_partition_that_fails_says_why)
 {
     struct page *page = page_new(LEAT_WRITTEN);
