@@ -414,8 +414,9 @@ typedef struct leat_consumer_options {
                * (also while nobody has the partition, as long as there are members; automatic commits come with
                * every poll then): producers of a topic whose on_full is block or error wait or fail instead of
                * overwriting it; all members of a group should say the same */
-    leat_missed_fn
-        *on_missed; /* called inside poll: `count` offsets from `from_offset` on were overwritten unread */
+    leat_missed_fn *
+        on_missed; /* called inside poll: `count` offsets from `from_offset` on were overwritten unread, or with a log:
+                     * removed by its retention */
     const char *client_id; /* shown by `leat status --clients`; NULL: program-host-8hex */
     void *user;
     /* groups only: */
@@ -498,7 +499,7 @@ LEAT_API int64_t leat_consumer_end_offset(leat_consumer *consumer, const char *t
 LEAT_API int64_t leat_consumer_offset_for_time(leat_consumer *consumer, const char *topic, uint32_t partition,
                                                int64_t timestamp_ms);
 LEAT_API int64_t leat_consumer_lag(leat_consumer *consumer, const char *topic, uint32_t partition);
-/* How many offsets of this partition were overwritten before this consumer read them. */
+/* How many offsets of this partition were overwritten, or removed from its log, before this consumer read them. */
 LEAT_API int64_t leat_consumer_missed(leat_consumer *consumer, const char *topic, uint32_t partition);
 /* Commits what is left (auto_commit_ms), calls on_revoked, and leaves the group; a static member only goes away, and its partitions
  * wait for it for session_timeout_ms. Tells on_commit what is left to tell. NULL is fine. */

@@ -8,6 +8,7 @@
 #include "test.h"
 #include "traffic.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -141,8 +142,8 @@ TEST(readers_of_old_records_hold_up_no_producer_and_keep_their_views)
     CHECK(bus_counter(bus, "rotations", "t", 0, -1) - rotated <= 1); /* one may have been in the ring */
     for (int i = 0; i < READERS; i++) {
         for (int k = 0; k < counts[i]; k++)
-            CHECK_EQ(traffic_check(&records[i][k]).number, (uint64_t)(i * LAP + k));
-        read_numbers(readers[i], (uint64_t)(i * LAP + counts[i]), (READERS + 20) * LAP);
+            CHECK_EQ(traffic_check(&records[i][k]).number, (uint64_t)i * LAP + (uint64_t)k);
+        read_numbers(readers[i], (uint64_t)i * LAP + (uint64_t)counts[i], (READERS + 20) * LAP);
         CHECK_EQ(leat_consumer_missed(readers[i], "t", 0), 0);
         CHECK_OK(leat_consumer_close(readers[i]));
     }
@@ -430,6 +431,48 @@ TEST(descriptor_is_readable_as_long_as_the_log_has_something)
     CHECK_EQ(leat_consumer_poll(consumer, 0, &records), 0);
     CHECK_EQ(poll(&ready, 1, 0), 0);
     CHECK_OK(leat_consumer_close(consumer));
+    leat_close(handle);
+    bus_stop(bus);
+}
+
+/* A byte in the middle of the second partition's log is turned over. */
+TEST(damage_in_one_partition_keeps_nobody_from_the_others)
+{
+    enum { ALL = 4 * LAP };
+    struct bus *bus = bus_with_logs(PATIENT);
+    bus_topic(bus, "t", .partitions = 2, .segment_bytes = 1 << 20);
+    leat_bus *handle = bus_open(bus);
+    leat_producer *producer = open_producer(handle, "t", NULL);
+    for (uint64_t number = 0; number < 2 * ALL; number++)
+        CHECK_OK(traffic_send(producer, number % 2, 0, number, 60, NULL));
+    const char *path = text("%s/data/topics/t/1/00000000000000000000.log", bus->path);
+    int fd = open(path, O_RDWR);
+    unsigned char byte;
+    CHECK_EQ(pread(fd, &byte, 1, 4096 + 128), 1);
+    byte ^= 1;
+    CHECK_EQ(pwrite(fd, &byte, 1, 4096 + 128), 1);
+    close(fd);
+    leat_consumer *consumer = open_reader(handle, "t", NULL);
+    const leat_record *records;
+    int failed = 0;
+    for (uint64_t seen = 0; seen < ALL;) {
+        int n = leat_consumer_poll(consumer, 20000, &records);
+        if (n == LEAT_EFAILED) {
+            CHECK(strstr(leat_last_error(handle),
+                         "t: partition 1: segment 00000000000000000000.log at 4096") != NULL);
+            failed++;
+            continue;
+        }
+        for (int i = 0; i < CHECK_OK(n); i++)
+            CHECK_EQ(records[i].partition, 0);
+        seen += (uint64_t)n;
+    }
+    while (failed == 0)
+        failed = leat_consumer_poll(consumer, 20000, &records) == LEAT_EFAILED;
+    CHECK_OK(leat_consumer_seek(consumer, "t", 1, LEAT_END));
+    CHECK_EQ(leat_consumer_poll(consumer, 0, &records), 0);
+    CHECK_OK(leat_consumer_close(consumer));
+    CHECK_OK(leat_producer_close(producer));
     leat_close(handle);
     bus_stop(bus);
 }

@@ -87,7 +87,7 @@ TEST(batch_is_valid_in_its_own_place_only)
 TEST(null_and_empty_stay_different)
 {
     struct lt_batch batch;
-    struct lt_store_record record = record_of(0, "", NULL), found;
+    struct lt_store_record record = record_of(0, "", NULL), found = { 0 };
     uint32_t at = 0;
     lt_batch_start(&batch, bytes, sizeof bytes, 0);
     CHECK_EQ(lt_batch_add(&batch, &record), 0);

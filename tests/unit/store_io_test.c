@@ -123,7 +123,7 @@ static void keep_a_log(struct lt_io *io)
     for (uint64_t offset = 0; offset < 300; offset += 37) {
         struct lt_plog_place place;
         struct lt_plog_cursor cursor;
-        struct lt_store_record record;
+        struct lt_store_record record = { 0 };
         uint32_t at = 0;
         CHECK_EQ(lt_plog_find(log, offset, &place), 0);
         lt_plog_cursor_start(&cursor, &place);
