@@ -454,15 +454,21 @@ static int attach_ring(struct lt_worker *w, struct lt_conn *conn, const void *bo
 
 static int attach_segment(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out)
 {
-    struct lt_segment_attach_answer *reply = (struct lt_segment_attach_answer *)(void *)out->body;
-    int fd = -1;
-    int r = lt_topics_attach_segment(w, conn, body, reply, &fd);
+    const struct lt_msg *head = (const struct lt_msg *)(const void *)w->buffer;
+    const struct lt_segment_attach *request = body;
+    struct lt_part *part;
+    int r = lt_topics_find_part(w, conn, request->topic_id, request->partition, &part);
     if (r < 0)
         return r;
-    out->size = sizeof *reply;
-    out->fds[0] = fd;
-    out->fd_count = out->close_count = fd >= 0;
-    return 0;
+    struct lt_job *job = new_job(conn, head);
+    if (job) {
+        job->kind = LT_JOB_SEGMENT;
+        job->part = part;
+        job->segment = *request;
+        job->fd = -1;
+        part->topic->refs++;
+    }
+    return hand_over(w, conn, job, out);
 }
 
 static int open_consumer(struct lt_worker *w, struct lt_conn *conn, const void *body, struct out *out)
@@ -676,7 +682,16 @@ void lt_control_answer(struct lt_worker *w, uint32_t index, uint32_t generation,
     answer_now(w, conn, head, result, &out);
 }
 
-static void answer_job(struct lt_worker *w, const struct lt_job *job)
+static void put_segment(struct lt_job *job, struct out *out)
+{
+    memcpy(out->body, &job->place, sizeof job->place);
+    out->size = sizeof job->place;
+    out->fds[0] = job->fd;
+    out->fd_count = out->close_count = job->fd >= 0;
+    job->fd = -1; /* closed with the answer */
+}
+
+static void answer_job(struct lt_worker *w, struct lt_job *job)
 {
     struct lt_conn *conn = find_conn(w, job->conn_index, job->conn_generation);
     struct out out;
@@ -686,6 +701,8 @@ static void answer_job(struct lt_worker *w, const struct lt_job *job)
     begin_out(w, &out);
     if (result < 0)
         lt_fail(result, "%s", job->text);
+    else if (job->kind == LT_JOB_SEGMENT)
+        put_segment(job, &out);
     else if (job->attach.name[0] && conn->client)
         result = attach(w, conn, &job->attach, &out);
     answer_now(w, conn, &job->head, result, &out);

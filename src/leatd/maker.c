@@ -9,10 +9,13 @@
 #include "base/err.h"
 #include "leatd/alter.h"
 #include "leatd/data.h"
+#include "leatd/persister.h"
 #include "leatd/topics.h"
 
 void lt_job_free(struct lt_job *job)
 {
+    if (job->kind == LT_JOB_SEGMENT && job->fd >= 0)
+        close(job->fd);
     lt_peer_free(&job->peer);
     free(job);
 }
@@ -73,6 +76,12 @@ static bool work(struct lt_worker *w, struct lt_job *job)
         return true;
     case LT_JOB_RESUME:
         job->result = lt_topics_resume(w, &job->peer, &job->resume);
+        return true;
+    case LT_JOB_SEGMENT:
+        job->result = lt_persister_attach_segment(job->part, &job->segment, &job->place, &job->fd);
+        lt_worker_lock(w);
+        lt_topics_unref(w, job->part->topic);
+        lt_worker_unlock(w);
         return true;
     case LT_JOB_RELEASE:
         log_id = job->release->head ? job->release->head->log_id : 0;

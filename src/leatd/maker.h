@@ -6,10 +6,11 @@
 #include "leatd/worker.h"
 
 enum lt_job_kind {
-    LT_JOB_CREATE,    /* the request */
-    LT_JOB_DELETE,    /* request.name: a topic with a log */
-    LT_JOB_ALTER,     /* alter */
-    LT_JOB_RESUME,    /* resume */
+    LT_JOB_CREATE, /* the request */
+    LT_JOB_DELETE, /* request.name: a topic with a log */
+    LT_JOB_ALTER,  /* alter */
+    LT_JOB_RESUME, /* resume */
+    LT_JOB_SEGMENT, /* part, whose topic is held; segment, then place and fd: it may have to look far into a file */
     LT_JOB_RELEASE,   /* the topic: unmaps, drops, frees, and removes its files */
     LT_JOB_DROP_RING, /* drop_... */
     LT_JOB_SWEEP,     /* what the last bus left half done in the data directory */
@@ -26,6 +27,10 @@ struct lt_job {
     struct lt_topic_create request;
     struct lt_topic_alter alter;
     struct lt_topic_resume resume;
+    struct lt_part *part;
+    struct lt_segment_attach segment;
+    struct lt_segment_attach_answer place;
+    int fd;                        /* of SEGMENT; -1: none */
     struct lt_topic_attach attach; /* name not "": a create on first use; attach when it is done */
     struct lt_peer peer;
     uint64_t token;

@@ -226,6 +226,8 @@ static void take_off(struct lt_part_log *l, struct lt_ops *ops, const struct lt_
 {
     ops->ops[ops->count++] = *op;
     l->flights[l->flight_count].token = op->token;
+    l->flights[l->flight_count].is_sync = op->kind == LT_IO_SYNC;
+    l->sync_count += op->kind == LT_IO_SYNC;
     l->flights[l->flight_count++].stage = stage;
 }
 
@@ -251,6 +253,14 @@ static void take_spare(struct lt_part_log *l, int64_t now_ns)
     if (lt_load_acquire32((const uint32_t *)&l->spare_state) != LT_SPARE_MADE)
         return;
     l->spare_state = LT_SPARE_NONE;
+    if (l->spare_fd == LEAT_ELIMIT || l->spare_fd == LEAT_ENOMEM) {
+        /* The process's descriptors or memory, and not the disk's doing: later. */
+        lt_worker_log(l->w, LT_LOG_WARN, "topic %s, partition %u: no next segment yet: %s",
+                      l->part->topic->name, l->part->index, l->spare_text);
+        l->spare_ns = now_ns + RETRY_NS;
+        l->spare_fd = -1;
+        return;
+    }
     if (l->spare_fd < 0)
         lt_fail(l->spare_fd, "%s", l->spare_text);
     if (lt_plog_give_spare(l->log, l->spare_fd, l->spare_bytes) < 0)
@@ -276,8 +286,9 @@ static bool append_all(struct lt_part_log *l, struct lt_stages *stages, struct l
         moved = true;
     }
     for (uint32_t i = 0; i < BATCHES_A_STEP && has_room(l, ops); i++) {
-        if (l->flight_count != 0 && l->last_bytes < SMALL_BYTES)
-            break; /* what comes meanwhile goes together */
+        /* What comes meanwhile goes together. A sync that nobody waits for is not waited for either. */
+        if (l->flight_count > (l->flushes ? 0 : l->sync_count) && l->last_bytes < SMALL_BYTES)
+            break;
         if (!l->stage && !fill(l, stages))
             break;
         lt_point("log.append");
@@ -390,6 +401,7 @@ void lt_part_log_completed(struct lt_part_log *l, struct lt_stages *stages, stru
         if (l->flights[i].token != done->token)
             continue;
         give_stage(stages, l->flights[i].stage);
+        l->sync_count -= l->flights[i].is_sync;
         l->flights[i] = l->flights[--l->flight_count];
         return;
     }
@@ -517,16 +529,22 @@ void lt_part_log_begin(struct lt_part_log *l, struct lt_plog *log)
 
 void lt_part_log_open(struct lt_part_log *l, unsigned how)
 {
-    struct lt_plog *log = NULL;
+    struct lt_opening opening = { .part = l->part };
     lt_point("log.open");
+    opening.error = lt_data_open_log(l->w, l->part, how, &opening.log);
+    if (opening.error < 0)
+        snprintf(opening.why, sizeof opening.why, "%s", lt_fail_text());
+    lt_part_log_opened(l, &opening);
+}
+
+void lt_part_log_opened(struct lt_part_log *l, const struct lt_opening *opening)
+{
     l->opened = true;
-    int r = lt_data_open_log(l->w, l->part, how, &log);
-    if (r == 0) {
-        lt_part_log_begin(l, log);
+    if (opening->log) {
+        lt_plog_set_tag(opening->log, l->tag);
+        lt_part_log_begin(l, opening->log);
     } else {
-        char why[LT_REASON_MAX];
-        snprintf(why, sizeof why, "%s", lt_fail_text());
-        say_state(l, LT_PLOG_FAILED, r, why);
+        say_state(l, LT_PLOG_FAILED, opening->error, opening->why);
     }
     /* [log.acked] Whatever came of it, who waits for that looks. */
     lt_store_release32(&l->part->page->acked_seq, l->part->page->acked_seq + 1);

@@ -67,8 +67,9 @@ struct lt_part_log {
     struct {
         uint64_t token;
         struct lt_stage *stage; /* NULL: a gap or a sync */
+        bool is_sync;
     } flights[LT_FLIGHTS];
-    uint32_t flight_count;
+    uint32_t flight_count, sync_count; /* syncs are among them */
     uint32_t last_bytes;               /* of the batch appended last */
     uint64_t step_bytes, step_offsets; /* of the last step */
 
@@ -97,6 +98,9 @@ struct lt_ops {
 
 /* Opens the log, or opens it anew. What is wrong stands in the page. */
 void lt_part_log_open(struct lt_part_log *l, unsigned how);
+/* The same with what lt_data_open_logs has found. */
+struct lt_opening;
+void lt_part_log_opened(struct lt_part_log *l, const struct lt_opening *opening);
 /* With a log: words and state of the page. Before the topic opens, or in the persister's thread. */
 void lt_part_log_begin(struct lt_part_log *l, struct lt_plog *log);
 /* With nothing under way. next: where it goes on after a start, or UINT64_MAX: as a death leaves it. */

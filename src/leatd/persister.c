@@ -39,6 +39,7 @@
 #define OPS 64u
 #define ALONE_BYTES (64u << 10)
 #define BOUND_NS (2000 * MS_NS) /* what a lie in a bell costs */
+#define DEAF_NS MS_NS           /* at most so long the thread waits for an operation and hears nobody */
 #define DRAIN_NS (10000 * MS_NS)
 
 struct lt_persister {
@@ -270,6 +271,35 @@ static void take_added(struct lt_persister *p)
     lt_worker_unlock(p->w);
 }
 
+/* What another worker has left: all of it side by side, for until it is open nothing of it is acknowledged. */
+static void open_all(struct lt_persister *p)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < p->log_count; i++)
+        count += p->logs[i] && !p->logs[i]->opened;
+    struct lt_opening *openings = count != 0 ? calloc(count, sizeof *openings) : NULL;
+    struct lt_part_log **logs = count != 0 ? calloc(count, sizeof(struct lt_part_log *)) : NULL;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->log_count; i++) {
+        struct lt_part_log *l = p->logs[i];
+        if (!l || l->opened)
+            continue;
+        if (!openings || !logs) { /* then one by one */
+            lt_part_log_open(l, 0);
+            continue;
+        }
+        openings[n].part = l->part;
+        logs[n++] = l;
+    }
+    lt_point("log.open");
+    if (n != 0)
+        lt_data_open_logs(p->w, openings, n);
+    for (uint32_t i = 0; i < n; i++)
+        lt_part_log_opened(logs[i], &openings[i]);
+    free(openings);
+    free(logs);
+}
+
 static bool is_still(const struct lt_part_log *l)
 {
     return l->flight_count == 0 &&
@@ -302,8 +332,6 @@ static void resume(struct lt_part_log *l, bool cut)
     lt_part_log_close(l, UINT64_MAX);
     lt_part_log_drop_batch(l);
     lt_part_log_open(l, cut ? LT_RECOVER_CUT : 0);
-    if (l->log)
-        lt_plog_set_tag(l->log, l->tag);
 }
 
 static void obey(struct lt_persister *p, struct lt_part_log *l)
@@ -427,11 +455,6 @@ static bool look_at_all(struct lt_persister *p, int64_t *next_ns)
         l = p->logs[i];
         if (!l)
             continue;
-        if (!l->opened && p->ops.count == 0) {
-            lt_part_log_open(l, 0);
-            if (l->log)
-                lt_plog_set_tag(l->log, l->tag);
-        }
         moved |= lt_part_log_step(l, &p->stages, &p->ops, now_ns, next_ns);
         if (p->ops.count + LT_FLIGHTS >= OPS)
             submit(p);
@@ -571,12 +594,17 @@ static void *run(void *argument)
     struct lt_persister *p = argument;
     int64_t next_ns;
     while (!lt_load_acquire32(&p->end)) {
-        if (lt_exchange32(&p->news, 0) != 0)
+        if (lt_exchange32(&p->news, 0) != 0) {
             take_added(p);
+            open_all(p);
+        }
         bool moved = look_at_all(p, &next_ns);
         if (p->under_way > 0) {
             int64_t now_ns = lt_clock_mono_ns();
-            reap(p, next_ns == INT64_MAX ? -1 : next_ns > now_ns ? next_ns - now_ns : 0);
+            /* No bell is heard in there: others may have something meanwhile. */
+            if (next_ns > now_ns + DEAF_NS)
+                next_ns = now_ns + DEAF_NS;
+            reap(p, next_ns > now_ns ? next_ns - now_ns : 0);
         } else if (!moved && p->ops.count == 0) {
             rest(p, next_ns);
         }
@@ -751,11 +779,9 @@ static int attach_in(struct lt_part_log *l, const struct lt_segment_attach *requ
     return 0;
 }
 
-int lt_persister_attach_segment(struct lt_worker *w, struct lt_part *part,
-                                const struct lt_segment_attach *request,
+int lt_persister_attach_segment(struct lt_part *part, const struct lt_segment_attach *request,
                                 struct lt_segment_attach_answer *answer, int *fd)
 {
-    (void)w;
     struct lt_part_log *l = part->log;
     if (!l)
         return lt_fail(LEAT_EOFFSET, "topic %s has no log", part->topic->name);

@@ -29,11 +29,10 @@ int lt_persister_add(struct lt_worker *w, struct lt_part *part, struct lt_plog *
 void lt_persister_remove(struct lt_worker *w, struct lt_topic *topic);
 /* Offsets below may be overwritten, as far as the log is concerned. UINT64_MAX without a log. Any thread. */
 uint64_t lt_persister_free_below(const struct lt_part *part);
-/* Requests, under the lock. */
-int lt_persister_attach_segment(struct lt_worker *w, struct lt_part *part,
-                                const struct lt_segment_attach *request,
+/* Where the log has an offset or a time. It reads, so without the worker's lock; the caller holds the topic. */
+int lt_persister_attach_segment(struct lt_part *part, const struct lt_segment_attach *request,
                                 struct lt_segment_attach_answer *answer, int *fd);
-/* Returns at once. The page's acked_seq moves when it was tried, and state and reason say what came of it. */
+/* Under the lock. Returns at once. The page's acked_seq moves when it was tried, and state and reason say what came of it. */
 int lt_persister_resume(struct lt_worker *w, struct lt_part *part, bool cut);
 /* Without the lock, when nobody knows of the partition any more. */
 void lt_persister_release(struct lt_part *part);

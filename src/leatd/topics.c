@@ -266,18 +266,17 @@ int lt_topics_attach_ring(struct lt_worker *w, struct lt_conn *conn, const struc
     return 0;
 }
 
-int lt_topics_attach_segment(struct lt_worker *w, struct lt_conn *conn,
-                             const struct lt_segment_attach *request, struct lt_segment_attach_answer *answer,
-                             int *fd)
+int lt_topics_find_part(struct lt_worker *w, struct lt_conn *conn, uint32_t topic_id, uint32_t partition,
+                        struct lt_part **part)
 {
-    struct lt_topic *topic = lt_topics_by_id(w, request->topic_id);
+    struct lt_topic *topic = lt_topics_by_id(w, topic_id);
     if (!topic)
-        return lt_fail(LEAT_ENOTOPIC, "no topic with id %u on this bus", request->topic_id);
-    if (request->partition >= topic->partition_count)
+        return lt_fail(LEAT_ENOTOPIC, "no topic with id %u on this bus", topic_id);
+    if (partition >= topic->partition_count)
         return lt_fail(LEAT_ENOPART, "topic %s has partitions 0..%u, not %u", topic->name,
-                       topic->partition_count - 1, request->partition);
-    int r = check_permission(topic, &conn->peer, 4);
-    return r < 0 ? r : lt_persister_attach_segment(w, &topic->parts[request->partition], request, answer, fd);
+                       topic->partition_count - 1, partition);
+    *part = &topic->parts[partition];
+    return check_permission(topic, &conn->peer, 4);
 }
 
 /* --- delete --- */

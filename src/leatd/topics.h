@@ -58,10 +58,9 @@ int lt_topics_attach(struct lt_worker *w, struct lt_conn *conn, const struct lt_
 int lt_topics_detach(struct lt_worker *w, struct lt_conn *conn, const struct lt_topic_detach *request);
 int lt_topics_attach_ring(struct lt_worker *w, struct lt_conn *conn, const struct lt_ring_attach *request,
                           struct lt_ring_attach_answer *answer, int *fd);
-/* *fd stays -1 when none goes with the answer. */
-int lt_topics_attach_segment(struct lt_worker *w, struct lt_conn *conn,
-                             const struct lt_segment_attach *request, struct lt_segment_attach_answer *answer,
-                             int *fd);
+/* A partition that this connection's client may read. */
+int lt_topics_find_part(struct lt_worker *w, struct lt_conn *conn, uint32_t topic_id, uint32_t partition,
+                        struct lt_part **part);
 #define LT_TOPICS_LATER 1 /* it has a log: what waits for the disk is the maker's */
 int lt_topics_remove(struct lt_worker *w, struct lt_conn *conn, uint32_t number, const char *name);
 /* The second half of that: without the lock, in the maker's thread, of whom else nobody deletes a topic with a log. */

@@ -147,7 +147,7 @@ struct lt_ring_attach_answer { /* LEAT_EOFFSET: that ring is gone */
 };
 
 /* SEGMENT_ATTACH: where a partition's log has an offset, or the first record of a time or later. LEAT_EOFFSET: below the log's
- * start, or not written yet (result text says which); LEAT_EBUSY_HANDLE: leatd has just started and has not opened the log yet. */
+ * start, or not written yet (result text says which); LEAT_EBUSY_HANDLE: leatd has not opened the log yet, or the log is busy: again. */
 struct lt_segment_attach {
     uint32_t topic_id, partition;
     uint64_t offset;
