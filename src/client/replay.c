@@ -27,8 +27,11 @@ static int view(leat_consumer *c, const struct lt_store_record *from, leat_recor
     return lt_consumer_read_headers(c, at + value_size + key_size, from->headers_size, record);
 }
 
-/* Hands out what the batch has. The position ends at the first record that was not: gaps and markers are behind it then. */
-static void walk(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n)
+/* A poll that has so many bytes ends with the batch: the caller finds them in the cache still, where the check has brought them. */
+#define ENOUGH_BYTES (256ull << 10)
+
+/* Hands out what the batch has; its bytes. The position ends at the first record that was not: gaps and markers are behind it then. */
+static uint64_t walk(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n)
 {
     struct lt_catchup *log = cursor->log;
     leat_record *record = c->records + *n, *end = c->records + c->max;
@@ -70,6 +73,7 @@ static void walk(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n)
         cursor->missed += damaged;
         lt_count(&c->handle, LT_COUNT_MISSED, damaged);
     }
+    return bytes;
 }
 
 /* Another segment. No views of this cursor's are out. 0: it is there; 1: that is all for now; LT_REPLAY_LOST; an error. */
@@ -92,16 +96,17 @@ int lt_replay(leat_consumer *c, struct lt_cursor *cursor, uint32_t *n)
 {
     struct lt_catchup *log = cursor->log;
     uint32_t before = *n;
+    uint64_t bytes = 0;
     if (lt_catchup_waits(log)) {
         c->retry = true;
         return 0;
     }
     if (lt_cursor_is_caught_up(cursor))
         return LT_REPLAY_RING;
-    while (*n < c->max && c->headers_wanted == 0) {
+    while (*n < c->max && c->headers_wanted == 0 && bytes < ENOUGH_BYTES) {
         int r = lt_catchup_batch(log, cursor->position, lt_catchup_bound(cursor->part));
         if (LT_LIKELY(r == 0)) {
-            walk(c, cursor, n);
+            bytes += walk(c, cursor, n);
             continue;
         }
         if (*n != before)
