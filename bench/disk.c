@@ -24,16 +24,22 @@ static int make_file(const char *directory, uint64_t size_bytes, char *error, si
     char path[256];
     snprintf(path, sizeof path, "%s/raw", directory);
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int r = fd < 0 ? -errno : 0;
     struct lt_io *io = lt_io_plain(1);
-    int r = fd < 0 || !io ? -errno : lt_io_write_zeros(io, fd, size_bytes, 0);
+    if (r == 0 && !io)
+        r = -ENOMEM;
+    if (r == 0)
+        r = lt_io_write_zeros(io, fd, size_bytes, 0);
     if (r == 0)
         r = lt_io_sync(io, fd);
     unlink(path); /* the descriptor keeps it */
-    lt_io_free(io);
+    if (io)
+        lt_io_free(io);
     if (r == 0)
         return fd;
     snprintf(error, error_size, "%s: %s", path, strerror(-r));
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     return -1;
 }
 

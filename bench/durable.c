@@ -170,7 +170,7 @@ static void meter(struct durable *shared, int seat, struct sender *s)
 {
     struct bench_seat *mine = &shared->crew.seats[seat];
     struct bench_window window = bench_window_open(shared->slice_s);
-    uint64_t from = 0, to = bench_ticks();
+    uint64_t from = 0, to = 0;
     double cpu = 0, leatd_cpu = 0;
     bool over = false;
     while (lt_load_acquire32(&shared->done) < (uint32_t)shared->crew.count) {

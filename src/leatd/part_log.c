@@ -530,7 +530,6 @@ void lt_part_log_begin(struct lt_part_log *l, struct lt_plog *log)
 void lt_part_log_open(struct lt_part_log *l, unsigned how)
 {
     struct lt_opening opening = { .part = l->part };
-    lt_point("log.open");
     opening.error = lt_data_open_log(l->w, l->part, how, &opening.log);
     if (opening.error < 0)
         snprintf(opening.why, sizeof opening.why, "%s", lt_fail_text());
@@ -539,6 +538,7 @@ void lt_part_log_open(struct lt_part_log *l, unsigned how)
 
 void lt_part_log_opened(struct lt_part_log *l, const struct lt_opening *opening)
 {
+    lt_point("log.open");
     l->opened = true;
     if (opening->log) {
         lt_plog_set_tag(opening->log, l->tag);

@@ -291,7 +291,6 @@ static void open_all(struct lt_persister *p)
         openings[n].part = l->part;
         logs[n++] = l;
     }
-    lt_point("log.open");
     if (n != 0)
         lt_data_open_logs(p->w, openings, n);
     for (uint32_t i = 0; i < n; i++)

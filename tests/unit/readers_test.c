@@ -27,7 +27,7 @@ static void *zeroed(size_t bytes)
     return memset(memory, 0, bytes);
 }
 
-static struct scene *current; /* for a leak checker */
+static struct scene *volatile current; /* for a leak checker */
 
 static struct scene *scene_new(enum leat_level level)
 {
