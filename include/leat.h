@@ -270,7 +270,8 @@ typedef struct leat_producer_options {
         *partition_of; /* with LEAT_CALLBACK: returns a partition, or a negative error that send returns */
     void *user;
     enum leat_level
-        level; /* wait for more than the topic's level; readers see records at the topic's. LEAT_RING: as the topic */
+        level; /* wait for more than the topic's level; readers see records at the topic's. LEAT_RING: as the topic. A flush that
+                * only this asks for comes with the log's own, up to half a second later */
 } leat_producer_options;
 
 #define LEAT_PRODUCER_OPTIONS                                                                            \
