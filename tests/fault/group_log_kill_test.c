@@ -134,9 +134,11 @@ enum { STORM_PARTITIONS = 3, STORM_STOP = 100, STORM_COMMITS = 101 };
 /* Sends until somebody says stop, or the bus has ended. */
 ROLE(sender)
 {
-    leat_bus *bus = role_open();
-    leat_producer *producer = open_producer(bus, "t", NULL);
-    int r = 0;
+    leat_bus *bus = NULL;
+    leat_producer *producer = NULL;
+    int r = leat_open(&bus, NULL); /* which may be dying already */
+    if (r == 0)
+        r = leat_producer_open(&producer, bus, "t", NULL);
     for (uint32_t i = 0; r == 0 && board_get(STORM_STOP) == 0; i++) {
         leat_receipt receipt;
         leat_record record = { .value = "x", .value_size = 1 };
@@ -152,14 +154,17 @@ ROLE(sender)
 /* Puts on the board what of each partition is committed and acknowledged. */
 ROLE(committer)
 {
-    leat_bus *bus = role_open();
+    leat_bus *bus = NULL;
     leat_consumer_options options = LEAT_CONSUMER_OPTIONS;
     options.group = "g";
     options.reset = LEAT_EARLIEST;
     options.auto_commit_ms = 0;
-    leat_consumer *consumer;
-    CHECK_OK(leat_consumer_open(&consumer, bus, &options));
-    int r = leat_consumer_subscribe(consumer, (const char *[]){ "t" }, 1);
+    leat_consumer *consumer = NULL;
+    int r = leat_open(&bus, NULL); /* which may be dying already */
+    if (r == 0)
+        r = leat_consumer_open(&consumer, bus, &options);
+    if (r == 0)
+        r = leat_consumer_subscribe(consumer, (const char *[]){ "t" }, 1);
     while (r >= 0 && board_get(STORM_STOP) == 0) {
         const leat_record *records;
         int64_t positions[STORM_PARTITIONS];
