@@ -167,7 +167,11 @@ static int add_record(struct lt_part_log *l, const struct lt_slot *slot, uint64_
     uint32_t pos = lt_load_relaxed32(&slot->pos);
     uint64_t payload = lt_store_payload(record.key_size, record.value_size, record.headers_size);
     if (payload > (pos == LT_POS_INLINE ? LT_INLINE_MAX : lt_ring_record_max(&l->ring))) {
-        l->damaged++;
+        if (l->damaged++ == 0)
+            lt_worker_log(l->w, LT_LOG_ERROR,
+                          "topic %s, partition %u: offset %" PRIu64 " of %" PRIu64
+                          " bytes makes no sense: a producer damaged it; it is a gap in the log",
+                          l->part->topic->name, l->part->index, l->copied, payload);
         return 0; /* a gap */
     }
     record.bytes = pos == LT_POS_INLINE ? slot->data : lt_ring_payload_at(&l->ring, pos);

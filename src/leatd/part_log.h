@@ -62,7 +62,7 @@ struct lt_part_log {
     uint64_t until;         /* the ring was sealed there for good; UINT64_MAX */
     struct lt_stage *stage; /* the batch that is filled and not appended */
     struct lt_batch batch;
-    uint64_t damaged; /* slots that made no sense */
+    uint64_t damaged; /* slots that made no sense; the first is logged */
 
     struct {
         uint64_t token;

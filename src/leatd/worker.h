@@ -6,10 +6,12 @@
  *   maker      a condition                      what takes long: memory of new topics            maker.c
  *   warden     leatd's bell                     reclaim, stalls, rotation, folding of counters   warden.c
  *   leases     FUTEX_WAITV                      the first sign of a death                        leases.c
+ *   persister  two bells, io_uring              rings to logs; one helper makes segments         persister.c
+ *   group_log  a condition                      committed offsets to their file                  group_log.c
  *
  * One mutex, `lock`, over everything here but `keep` (which has its own, taken inside) and the maker's queue. It is never
  * held while memory for a topic is taken or given back. Words in regions have one writer, the worker, and are written
- * under it; those that clients write are loaded once, checked, and the local is used.
+ * under it (those of the log in a partition's page by the persister, without it); those that clients write are loaded once, checked, and the local is used.
  *
  * What a death leaves: the regions, which say all there is to know. This struct is rebuilt from them by adopt.c.
  */

@@ -7,6 +7,7 @@
  */
 #include "bus.h"
 #include "test.h"
+#include "told.h"
 #include "traffic.h"
 
 #include <errno.h>
@@ -17,32 +18,6 @@
 
 enum { PARTITIONS = 2, EACH = 40 };
 
-/* What on_delivered was told: each record once, in order. */
-struct told {
-    uint64_t next[PARTITIONS];
-    uint64_t count, failed;
-    int error;
-};
-
-static void delivered(const leat_receipt *receipt, int error, void *user)
-{
-    struct told *told = user;
-    CHECK(receipt->partition < PARTITIONS);
-    CHECK(receipt->offset >= told->next[receipt->partition]);
-    told->next[receipt->partition] = receipt->offset + 1;
-    told->count++;
-    told->failed += error != 0;
-    told->error = error != 0 ? error : told->error;
-}
-
-static leat_producer *open_telling(leat_bus *handle, struct told *told)
-{
-    leat_producer_options options = LEAT_PRODUCER_OPTIONS;
-    options.on_delivered = delivered;
-    options.user = told;
-    return open_producer(handle, "t", &options);
-}
-
 /* ---- the worker dies at a step of its persister ---- */
 
 static void die_at(const char *point, int pass, enum leat_level level)
@@ -52,7 +27,7 @@ static void die_at(const char *point, int pass, enum leat_level level)
     bus_topic(bus, "t", .partitions = PARTITIONS, .level = level);
     leat_bus *handle = bus_open(bus);
     struct told told = { { 0 }, 0, 0, 0 };
-    leat_producer *producer = open_telling(handle, &told);
+    leat_producer *producer = told_open(handle, &told);
     struct ledger *ledger = ledger_new(PARTITIONS, EACH);
     ledger_in_order(ledger);
     leat_consumer *reader = open_reader(handle, "t", NULL);
@@ -189,7 +164,7 @@ TEST(partition_that_fails_tells_what_it_has_not_acknowledged)
     bus_topic(bus, "t", .partitions = PARTITIONS, .level = LEAT_DURABLE);
     leat_bus *handle = bus_open(bus);
     struct told told = { { 0 }, 0, 0, 0 };
-    leat_producer *producer = open_telling(handle, &told);
+    leat_producer *producer = told_open(handle, &told);
     uint64_t sent = 0, taken = 0;
     for (; sent < 20; sent++)
         CHECK_OK(traffic_send(producer, sent % PARTITIONS, 0, sent, 200, NULL));
@@ -223,7 +198,7 @@ TEST(who_waits_while_the_disk_is_full_is_told_when_it_has_room)
               .ring_size = 1 << 20);
     leat_bus *handle = bus_open(bus);
     struct told told = { { 0 }, 0, 0, 0 };
-    leat_producer *producer = open_telling(handle, &told);
+    leat_producer *producer = told_open(handle, &told);
     fail("allocate", ENOSPC, "topics/t/0/");
     uint64_t sent = 0;
     int r;

@@ -7,6 +7,7 @@
 #include "bus.h"
 #include "cli.h"
 #include "test.h"
+#include "told.h"
 #include "traffic.h"
 
 #include <dirent.h>
@@ -164,38 +165,13 @@ TEST(level_of_a_producer_needs_a_log)
 
 enum { PARTITIONS = 4, MANY = 3000 };
 
-struct told {
-    uint64_t next[PARTITIONS]; /* the offset that comes next, at the earliest */
-    uint64_t count, failed;
-    int error;
-};
-
-static void delivered(const leat_receipt *receipt, int error, void *user)
-{
-    struct told *told = user;
-    CHECK(receipt->partition < PARTITIONS);
-    CHECK(receipt->offset >= told->next[receipt->partition]);
-    told->next[receipt->partition] = receipt->offset + 1;
-    told->count++;
-    told->failed += error != 0;
-    told->error = error != 0 ? error : told->error;
-}
-
-static leat_producer *open_telling(leat_bus *handle, struct told *told)
-{
-    leat_producer_options options = LEAT_PRODUCER_OPTIONS;
-    options.on_delivered = delivered;
-    options.user = told;
-    return open_producer(handle, "t", &options);
-}
-
 TEST(each_delivery_is_told_once_and_in_order_when_it_is_acknowledged)
 {
     struct bus *bus = bus_start();
     bus_topic(bus, "t", .partitions = PARTITIONS, .level = LEAT_DURABLE);
     leat_bus *handle = bus_open(bus);
     struct told told = { { 0 }, 0, 0, 0 };
-    leat_producer *producer = open_telling(handle, &told), *other = open_producer(handle, "t", NULL);
+    leat_producer *producer = told_open(handle, &told), *other = open_producer(handle, "t", NULL);
     pid_t worker;
     uint64_t sent = 0;
     while (sent < MANY) {
@@ -229,7 +205,7 @@ TEST(bus_that_ends_ends_every_delivery)
     bus_topic(bus, "t", .level = LEAT_WRITTEN);
     leat_bus *handle = bus_open(bus);
     struct told told = { { 0 }, 0, 0, 0 };
-    leat_producer *producer = open_telling(handle, &told);
+    leat_producer *producer = told_open(handle, &told);
     pid_t worker;
     leat_receipt receipt = send_one(producer, 0);
     CHECK_OK(leat_producer_wait(producer, &receipt, 10000));
@@ -254,7 +230,7 @@ TEST(deleted_topic_ends_its_waits)
     bus_topic(bus, "t", .level = LEAT_DURABLE);
     leat_bus *handle = bus_open(bus);
     struct told told = { { 0 }, 0, 0, 0 };
-    leat_producer *producer = open_telling(handle, &told);
+    leat_producer *producer = told_open(handle, &told);
     CHECK_OK(leat_producer_flush(producer, 0));
     send_one(producer, 0);
     CHECK_OK(leat_producer_flush(producer, 10000));
@@ -322,7 +298,7 @@ TEST(worker_killed_under_load_costs_no_sender_an_error)
     bus_topic(bus, "t", .level = LEAT_DURABLE);
     leat_bus *handle = bus_open(bus);
     struct told told = { { 0 }, 0, 0, 0 };
-    leat_producer *producer = open_telling(handle, &told);
+    leat_producer *producer = told_open(handle, &told);
     leat_consumer_options options = LEAT_CONSUMER_OPTIONS;
     leat_consumer *member;
     options.group = "g";
